@@ -1,0 +1,1 @@
+"""The coordinator: one small service that decides which printer prints what."""

@@ -1,0 +1,304 @@
+"""The farm as one value: what is known, a draft of changes on it, and the plan that results.
+
+Owns the indexes (who lives on a printer, what waits of a job) and the rule that nobody changes
+the farm but `Farm.apply`, which the engine calls after it has committed the plan. Core functions
+take a `Draft`, read through it and put new rows into it; the farm below stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from coordinator.core.attempts import Attempt
+from coordinator.core.jobs import Copy, CopyState, Job, JobState
+from coordinator.core.printers import Contact, Printer
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Now(Struct, frozen=True):
+    """`boot_s`: CLOCK_BOOTTIME of the coordinator, decides. `wall_s`: epoch, is written and shown."""
+
+    boot_s: float
+    wall_s: float
+
+
+class Settings(Struct, frozen=True):
+    """Settings of the farm that decisions depend on.
+
+    `fence_margin_s`: the longest pause macro and the longest single line (M190, PRINT_START),
+    which a grace under fence must outlast as well.
+    """
+
+    lease_s: float = 15.0
+    fence_s: float = 120.0
+    fence_margin_s: float = 120.0
+    offline_grace_s: float = 300.0
+    prepare_s: float = 1800.0
+    express_patience_s: float = 7200.0
+    rest_s: float = 30.0
+    file_url: str = "http://127.0.0.1:8008/api/v1/attempts/{attempt}/file"
+
+
+class Reign(Struct, frozen=True):
+    """This coordinator's term, and since when it has heard its own beacon (None: it does not)."""
+
+    term: int = 1
+    connected_s: float | None = None
+
+
+class History(Struct, frozen=True):
+    """One transition or act, as it goes into the audit table and out as an event."""
+
+    at: float
+    kind: str
+    who: str = "farm"
+    origin: str = ""
+    job: str = ""
+    copy: str = ""
+    attempt: str = ""
+    printer: str = ""
+    text: str = ""
+
+
+class Layer(Mapping[K, V], Generic[K, V]):
+    """A mapping with changes laid over it; the base is only read."""
+
+    def __init__(self, base: Mapping[K, V]) -> None:
+        self._base = base
+        self.changed: dict[K, V] = {}
+
+    def __getitem__(self, key: K) -> V:
+        return self.changed[key] if key in self.changed else self._base[key]
+
+    def __iter__(self) -> Iterator[K]:
+        yield from self._base
+        yield from (key for key in self.changed if key not in self._base)
+
+    def __len__(self) -> int:
+        return len(self._base) + sum(key not in self._base for key in self.changed)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.changed or key in self._base
+
+    def put(self, key: K, value: V) -> None:
+        self.changed[key] = value
+
+
+class Plan(Struct, frozen=True):
+    """What is to be committed in one transaction, and then published.
+
+    `outranked`: a host has observed this term, which is above what this coordinator ever issued.
+    `wake_s`: CLOCK_BOOTTIME at which time alone changes something next.
+    """
+
+    jobs: dict[str, Job]
+    copies: dict[str, Copy]
+    attempts: dict[str, Attempt]
+    printers: dict[str, Printer]
+    contacts: dict[str, Contact]
+    history: tuple[History, ...] = ()
+    notes: tuple[str, ...] = ()
+    outranked: int = 0
+    wake_s: float | None = None
+
+    @property
+    def durable(self) -> bool:
+        """Whether there is anything to write; contacts are memory only."""
+        return bool(self.jobs or self.copies or self.attempts or self.printers or self.history)
+
+
+class Farm:
+    """Everything the core decides from, with its indexes. Changed by `apply` alone."""
+
+    def __init__(self, settings: Settings, reign: Reign) -> None:
+        self.settings = settings
+        self.reign = reign
+        self.jobs: dict[str, Job] = {}
+        self.copies: dict[str, Copy] = {}
+        self.attempts: dict[str, Attempt] = {}
+        self.printers: dict[str, Printer] = {}
+        self.contacts: dict[str, Contact] = {}
+        self.copies_of: dict[str, tuple[str, ...]] = {}
+        self.live_on: dict[str, str] = {}
+        self.live_of: dict[str, tuple[str, ...]] = {}
+        self.waiting_of: dict[str, tuple[str, ...]] = {}
+
+    def load(
+        self,
+        jobs: list[Job],
+        copies: list[Copy],
+        attempts: list[Attempt],
+        printers: list[Printer],
+    ) -> None:
+        """Fill an empty farm from the store."""
+        draft = Draft(self)
+        for printer in printers:
+            draft.put_printer(printer)
+        for job in jobs:
+            draft.put_job(job)
+        by_job: dict[str, list[str]] = {}
+        for copy in copies:
+            draft.copies.put(copy.id, copy)
+            by_job.setdefault(copy.job, []).append(copy.id)
+        for job_id, ids in by_job.items():
+            draft.copies_of.put(job_id, tuple(ids))
+        for attempt in attempts:
+            draft.put_attempt(attempt)
+        for job_id, ids in by_job.items():
+            draft.waiting_of.put(job_id, tuple(c for c in ids if draft.waits(c)))
+        self._merge(draft)
+
+    def apply(self, draft: Draft) -> None:
+        """Make the changes of a committed draft the farm's own."""
+        self._merge(draft)
+
+    def _merge(self, draft: Draft) -> None:
+        self.jobs.update(draft.jobs.changed)
+        self.copies.update(draft.copies.changed)
+        self.attempts.update(draft.attempts.changed)
+        self.printers.update(draft.printers.changed)
+        self.contacts.update(draft.contacts.changed)
+        self.copies_of.update(draft.copies_of.changed)
+        for index, changed in (
+            (self.live_of, draft.live_of.changed),
+            (self.waiting_of, draft.waiting_of.changed),
+        ):
+            for key, ids in changed.items():
+                if ids:
+                    index[key] = ids
+                else:
+                    index.pop(key, None)
+        for printer, attempt in draft.live_on.changed.items():
+            if attempt:
+                self.live_on[printer] = attempt
+            else:
+                self.live_on.pop(printer, None)
+
+
+class Draft:
+    """Changes laid over a farm. Reads see them; the farm itself is not touched."""
+
+    def __init__(self, farm: Farm) -> None:
+        self.settings = farm.settings
+        self.reign = farm.reign
+        self.jobs: Layer[str, Job] = Layer(farm.jobs)
+        self.copies: Layer[str, Copy] = Layer(farm.copies)
+        self.attempts: Layer[str, Attempt] = Layer(farm.attempts)
+        self.printers: Layer[str, Printer] = Layer(farm.printers)
+        self.contacts: Layer[str, Contact] = Layer(farm.contacts)
+        self.copies_of: Layer[str, tuple[str, ...]] = Layer(farm.copies_of)
+        self.live_on: Layer[str, str] = Layer(farm.live_on)
+        self.live_of: Layer[str, tuple[str, ...]] = Layer(farm.live_of)
+        self.waiting_of: Layer[str, tuple[str, ...]] = Layer(farm.waiting_of)
+        self.history: list[History] = []
+        self.notes: list[str] = []
+        self.outranked = 0
+
+    def put_job(self, job: Job) -> None:
+        self.jobs.put(job.id, job)
+
+    def put_copy(self, copy: Copy) -> None:
+        if copy.id not in self.copies:
+            self.copies_of.put(copy.job, (*self.copies_of.get(copy.job, ()), copy.id))
+        self.copies.put(copy.id, copy)
+        self._index_waiting(copy.id)
+
+    def add_copies(self, job_id: str, copies: list[Copy]) -> None:
+        """Put many new copies of one job at once."""
+        for copy in copies:
+            self.copies.put(copy.id, copy)
+        ids = tuple(copy.id for copy in copies)
+        self.copies_of.put(job_id, (*self.copies_of.get(job_id, ()), *ids))
+        waiting = tuple(copy.id for copy in copies if self.waits(copy.id))
+        self.waiting_of.put(job_id, (*self.waiting_of.get(job_id, ()), *waiting))
+
+    def put_attempt(self, attempt: Attempt) -> None:
+        """Put an attempt; refuses a second live one on a printer, as the schema does."""
+        holder = self.live_on.get(attempt.printer, "")
+        if attempt.live:
+            if holder not in ("", attempt.id):
+                raise ValueError(f"printer {attempt.printer} already has live attempt {holder}")
+            self.live_on.put(attempt.printer, attempt.id)
+        elif holder == attempt.id:
+            self.live_on.put(attempt.printer, "")
+        self.attempts.put(attempt.id, attempt)
+        others = tuple(a for a in self.live_of.get(attempt.copy, ()) if a != attempt.id)
+        self.live_of.put(attempt.copy, (*others, attempt.id) if attempt.live else others)
+        if attempt.copy in self.copies:
+            self._index_waiting(attempt.copy)
+
+    def put_printer(self, printer: Printer) -> None:
+        self.printers.put(printer.id, printer)
+
+    def put_contact(self, printer_id: str, contact: Contact) -> None:
+        self.contacts.put(printer_id, contact)
+
+    def waits(self, copy_id: str) -> bool:
+        """Whether a copy wants an attempt: open, and nothing stands for it."""
+        if self.copies[copy_id].state is not CopyState.OPEN:
+            return False
+        return not any(self.attempts[a].holds_copy for a in self.live_of.get(copy_id, ()))
+
+    def live_attempts(self) -> list[Attempt]:
+        """Every attempt that holds a printer."""
+        return [self.attempts[a] for a in self.live_on.values() if a]
+
+    def attempt_on(self, printer_id: str) -> Attempt | None:
+        attempt_id = self.live_on.get(printer_id, "")
+        return self.attempts[attempt_id] if attempt_id else None
+
+    def note(self, text: str) -> None:
+        """Something for the log that changed nothing."""
+        self.notes.append(text)
+
+    def tell(self, now: Now, kind: str, attempt: Attempt | None = None, **words: str) -> None:
+        """One line of history; an attempt names its job, copy and printer."""
+        line = History(at=now.wall_s, kind=kind)
+        if attempt is not None:
+            line = replace(
+                line,
+                job=attempt.job,
+                copy=attempt.copy,
+                attempt=attempt.id,
+                printer=attempt.printer,
+            )
+        self.history.append(replace(line, **words))
+
+    def plan(self, wake_s: float | None = None) -> Plan:
+        return Plan(
+            jobs=dict(self.jobs.changed),
+            copies=dict(self.copies.changed),
+            attempts=dict(self.attempts.changed),
+            printers=dict(self.printers.changed),
+            contacts=dict(self.contacts.changed),
+            history=tuple(self.history),
+            notes=tuple(self.notes),
+            outranked=self.outranked,
+            wake_s=wake_s,
+        )
+
+    def _index_waiting(self, copy_id: str) -> None:
+        job_id = self.copies[copy_id].job
+        waiting = self.waiting_of.get(job_id, ())
+        if self.waits(copy_id) == (copy_id in waiting):
+            return
+        if copy_id in waiting:
+            self.waiting_of.put(job_id, tuple(c for c in waiting if c != copy_id))
+            return
+        more = (*waiting, copy_id)
+        self.waiting_of.put(job_id, tuple(sorted(more, key=lambda c: self.copies[c].number)))
+
+
+def active_jobs(draft: Draft) -> list[Job]:
+    """Jobs that may start copies: active, with at least one copy waiting."""
+    return [
+        job
+        for job_id, waiting in draft.waiting_of.items()
+        if waiting and (job := draft.jobs[job_id]).state is JobState.ACTIVE
+    ]

@@ -1,0 +1,327 @@
+"""One round: bring what is wanted of every printer in line with jobs, reports and time.
+
+Owns the order of the steps and each rule about silence, returns, taking back, arming and placing
+(DESIGN section 4, rules 6 to 11, and section 6). Must not know how reports come in or how the
+result is stored and published.
+
+    silences -> returns -> withdrawals -> arming -> placing -> numbers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from coordinator.core import matching, order, outcomes, printers
+from coordinator.core.attempts import Attempt, Event, State, advance
+from coordinator.core.desired import order_of
+from coordinator.core.farm import Draft, Now, active_jobs
+from coordinator.core.jobs import Copy, CopyState, Job, JobState
+from coordinator.core.printers import Contact, Printer
+from moonraker_component.wire import STARTED_PHASES, Outcome, Phase, Want
+
+TOO_FAR = float("inf")
+
+
+def reconcile(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
+    """Run one round on the draft; returns the CLOCK_BOOTTIME at which time changes something next.
+
+    Without its own beacon the coordinator is deaf: it concludes nothing and places nothing, but
+    what people asked for is still derived, to be published when the connection is back.
+    """
+    hearing = draft.reign.connected_s is not None
+    wake_s = TOO_FAR
+    if hearing:
+        wake_s = _silences(draft, now)
+    _returns(draft, now)
+    _withdrawals(draft, now)
+    if hearing:
+        _arm(draft, now)
+        wake_s = min(wake_s, _place(draft, now, fresh_ids))
+    _number(draft)
+    return wake_s
+
+
+# ---- silence (rules 8 and 9) ---------------------------------------------------------------
+
+
+def _silences(draft: Draft, now: Now) -> float:
+    """Take back at once what was only assigned; what may have started is lost after its grace."""
+    wake_s = TOO_FAR
+    for attempt in draft.live_attempts():
+        limit_s = _limit_s(draft, attempt)
+        if limit_s is None:
+            continue
+        ends_s = _heard_s(draft, attempt) + limit_s
+        if now.boot_s < ends_s:
+            wake_s = min(wake_s, ends_s)
+        elif attempt.state is State.ASSIGNED:
+            text = f"silent for more than {limit_s:.0f} s before it was told to start"
+            outcomes.end(draft, attempt, Outcome.NOT_STARTED, "host_silent", text, now)
+        else:
+            _lose(draft, attempt, limit_s, now)
+    return wake_s
+
+
+def _limit_s(draft: Draft, attempt: Attempt) -> float | None:
+    """Silence that this attempt stands, in seconds; None: for ever."""
+    if attempt.state is State.ASSIGNED:
+        return None if attempt.restored else draft.settings.lease_s
+    if attempt.state is State.LOST:
+        return None
+    return draft.jobs[attempt.job].policy.offline_grace_s
+
+
+def _heard_s(draft: Draft, attempt: Attempt) -> float:
+    """Since when silence is counted: the last report, but never before our own connection.
+
+    For what prints, a report that has no connection to Klipper tells nothing of the print.
+    """
+    contact = draft.contacts.get(attempt.printer, Contact())
+    heard_s = contact.heard_s if attempt.state is State.ASSIGNED else contact.klipper_s
+    return max(heard_s, draft.reign.connected_s or 0.0)
+
+
+def _lose(draft: Draft, attempt: Attempt, grace_s: float, now: Now) -> None:
+    lost = replace(attempt, state=advance(attempt.state, Event.SILENT), lost_at=now.wall_s)
+    draft.put_attempt(lost)
+    copy = draft.copies[attempt.copy]
+    if copy.state is CopyState.OPEN:
+        draft.put_copy(replace(copy, front_at=copy.front_at or now.wall_s))
+    draft.tell(now, "attempt_lost", lost, text=f"silent for {grace_s:.0f} s; its copy moves")
+
+
+# ---- return (rule 10) ----------------------------------------------------------------------
+
+
+def _returns(draft: Draft, now: Now) -> None:
+    """Copies with more than one live attempt, or with a lost one that prints: keep one."""
+    for copy_id in _contested(draft):
+        copy = draft.copies[copy_id]
+        tries = [draft.attempts[a] for a in draft.live_of.get(copy_id, ())]
+        if copy.state is CopyState.DONE:
+            for attempt in tries:
+                _let_go(draft, attempt, Want.CANCEL, "another attempt completed this copy", now)
+            continue
+        back = [a for a in tries if a.state is State.LOST and a.phase in STARTED_PHASES]
+        back = [a for a in back if _fresh(draft, a, now) and a.take_back != Want.CANCEL]
+        if back:
+            _settle_return(draft, tries, back, now)
+
+
+def _contested(draft: Draft) -> list[str]:
+    """Copies for which `_returns` has something to decide, each once, in a fixed order."""
+    found: dict[str, None] = {}
+    for attempt in draft.live_attempts():
+        done = draft.copies[attempt.copy].state is CopyState.DONE
+        if done or attempt.state is State.LOST or len(draft.live_of[attempt.copy]) > 1:
+            found[attempt.copy] = None
+    return list(found)
+
+
+def _settle_return(draft: Draft, tries: list[Attempt], back: list[Attempt], now: Now) -> None:
+    """A lost attempt prints: take back what has not started, then keep one of what prints."""
+    for attempt in tries:
+        if attempt.state is State.ASSIGNED or (
+            attempt.state is State.ARMED and attempt.phase not in STARTED_PHASES
+        ):
+            _let_go(draft, attempt, Want.WITHDRAW, "the lost print came back", now)
+    tries = [draft.attempts[a.id] for a in tries]
+    if any(a.state in (State.ARMED, State.ASSIGNED) for a in tries):
+        return  # an armed replacement may start at any moment: its host answers first
+    running = [a for a in tries if a.state is State.STARTED and a.take_back != Want.CANCEL]
+    if running and not all(_fresh(draft, a, now) for a in running):
+        return  # whoever is silent may be the one that prints best: decide when all are heard
+    kept = min([*running, *back], key=lambda a: _preference(draft, a))
+    for attempt in [*running, *back]:
+        if attempt.id != kept.id:
+            _let_go(draft, attempt, Want.CANCEL, "another attempt of this copy was kept", now)
+    if kept.state is State.LOST:
+        adopted = replace(
+            kept,
+            state=advance(kept.state, Event.ADOPT),
+            started_at=kept.started_at or now.wall_s,
+            take_back="",
+            why_back="",
+            lost_at=None,
+        )
+        draft.put_attempt(adopted)
+        draft.tell(now, "attempt_adopted", adopted, text="it came back and prints")
+
+
+def _preference(draft: Draft, attempt: Attempt) -> tuple[bool, float, str]:
+    """Printing before paused, then least time left; a fenced pause is a pause."""
+    contact = draft.contacts.get(attempt.printer, Contact())
+    left_s = contact.left_s if contact.left_s is not None else TOO_FAR
+    return (attempt.phase is Phase.PAUSED, left_s, attempt.id)
+
+
+def _fresh(draft: Draft, attempt: Attempt, now: Now) -> bool:
+    """Heard within a lease."""
+    contact = draft.contacts.get(attempt.printer, Contact())
+    return now.boot_s - contact.heard_s <= draft.settings.lease_s
+
+
+# ---- taking back (rule 8) ------------------------------------------------------------------
+
+
+def _withdrawals(draft: Draft, now: Now) -> None:
+    """Whatever is no longer wanted where it is: its job ended, its printer refuses or is held."""
+    for attempt in draft.live_attempts():
+        job = draft.jobs[attempt.job]
+        if job.state is JobState.CANCELLED:
+            _let_go(draft, attempt, Want.CANCEL, "the job was cancelled", now)
+        elif attempt.state is State.ASSIGNED and attempt.restored:
+            _let_go(draft, attempt, Want.WITHDRAW, "from a restored database", now)
+        elif attempt.state in (State.ASSIGNED, State.ARMED):
+            why = _unwanted(draft, attempt, job, now)
+            if why:
+                _let_go(draft, attempt, Want.WITHDRAW, why, now)
+        elif attempt.state is State.STARTED:
+            _lift_fence(draft, attempt, now)
+
+
+def _unwanted(draft: Draft, attempt: Attempt, job: Job, now: Now) -> str:
+    """Why an attempt that has not started should not; empty if it should."""
+    printer = draft.printers[attempt.printer]
+    if job.state is JobState.HELD:
+        return f"the job is held: {job.reason}"
+    if draft.copies[attempt.copy].state is not CopyState.OPEN:
+        return "the copy is no longer wanted"
+    if attempt.phase in STARTED_PHASES or attempt.phase is Phase.STARTING:
+        return ""
+    if printer.hold or printer.maintenance:
+        return printer.hold or "in maintenance"
+    late = now.wall_s - attempt.assigned_at > draft.settings.prepare_s
+    if attempt.state is State.ASSIGNED and late:
+        return f"not prepared within {draft.settings.prepare_s:.0f} s"
+    report = printer.report
+    if attempt.phase is not Phase.PREPARED or report is None or not report.refusals:
+        return ""
+    return "; ".join(reason.text or reason.code for reason in report.refusals)
+
+
+def _lift_fence(draft: Draft, attempt: Attempt, now: Now) -> None:
+    """A fence paused it while it was silent; nobody else has the copy: let it go on (rule 11)."""
+    alone = all(
+        draft.attempts[a].state not in (State.ARMED, State.STARTED) or a == attempt.id
+        for a in draft.live_of.get(attempt.copy, ())
+    )
+    if attempt.fenced and attempt.pause and attempt.resume != attempt.pause and alone:
+        draft.put_attempt(replace(attempt, resume=attempt.pause, pause_wanted=False))
+        draft.tell(now, "fence_lifted", attempt, text=attempt.pause)
+
+
+def _let_go(draft: Draft, attempt: Attempt, want: Want, why: str, now: Now) -> None:
+    """Assigned: at once. From armed on the host is asked, and only its answer settles it."""
+    if attempt.state is State.ASSIGNED and not attempt.restored:
+        outcomes.end(draft, attempt, Outcome.NOT_STARTED, "withdrawn", why, now)
+        return
+    if attempt.take_back == Want.CANCEL or attempt.take_back == want:
+        return
+    asked = replace(attempt, take_back=want.value, why_back=why)
+    draft.put_attempt(asked)
+    draft.tell(now, f"attempt_{want.value}_asked", asked, text=why)
+
+
+# ---- arming and placing (rules 7, 10; section 6) -------------------------------------------
+
+
+def _arm(draft: Draft, now: Now) -> None:
+    """Prepared, heard, nothing against it: tell it to start, bound to the session that said so."""
+    for attempt in draft.live_attempts():
+        if attempt.state is not State.ASSIGNED or attempt.phase is not Phase.PREPARED:
+            continue
+        printer = draft.printers[attempt.printer]
+        if attempt.restored or printers.refusals(
+            printer, draft.contacts.get(printer.id), now.boot_s, draft.settings.lease_s
+        ):
+            continue
+        armed = replace(
+            attempt,
+            state=advance(attempt.state, Event.ARM),
+            session=printer.session,
+            armed_at=now.wall_s,
+        )
+        draft.put_attempt(armed)
+        draft.tell(now, "attempt_armed", armed)
+
+
+def _place(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
+    """Give waiting copies to available printers, in order of work; returns when a rest ends."""
+    free, wake_s = _available(draft, now)
+    if not free:
+        return wake_s
+    for job in order.in_order(draft, active_jobs(draft), now):
+        for copy_id in draft.waiting_of.get(job.id, ()):
+            copy = draft.copies[copy_id]
+            choice = _choose(draft, job, copy, free)
+            if choice is None:
+                break  # copies of one job want the same printers
+            free.remove(choice)
+            _assign(draft, job, copy, choice, next(fresh_ids), now)
+        if not free:
+            break
+    return wake_s
+
+
+def _available(draft: Draft, now: Now) -> tuple[list[Printer], float]:
+    lease_s = draft.settings.lease_s
+    free: list[Printer] = []
+    wake_s = TOO_FAR
+    for printer in draft.printers.values():
+        if draft.live_on.get(printer.id):
+            continue
+        contact = draft.contacts.get(printer.id)
+        if not printers.refusals(printer, contact, now.boot_s, lease_s):
+            free.append(printer)
+        elif contact is not None and contact.rest_until_s > now.boot_s:
+            wake_s = min(wake_s, contact.rest_until_s)
+    return free, wake_s
+
+
+def _choose(draft: Draft, job: Job, copy: Copy, free: list[Printer]) -> Printer | None:
+    fits = [printer for printer in free if not matching.refusals(job, printer)]
+    if not fits:
+        return None
+    return min(fits, key=lambda p: matching.score(job, p, _failed_here(draft, copy, p)).key)
+
+
+def _failed_here(draft: Draft, copy: Copy, printer: Printer) -> int:
+    """How often this copy came to nothing on this printer."""
+    if not copy.failures and not copy.misses:
+        return 0
+    return sum(
+        a.copy == copy.id and a.printer == printer.id and a.state is State.ENDED
+        for a in draft.attempts.values()
+    )
+
+
+def _assign(
+    draft: Draft, job: Job, copy: Copy, printer: Printer, attempt_id: str, now: Now
+) -> None:
+    attempt = Attempt(
+        id=attempt_id,
+        copy=copy.id,
+        job=job.id,
+        printer=printer.id,
+        assigned_at=now.wall_s,
+    )
+    draft.put_attempt(attempt)
+    score = matching.score(job, printer, _failed_here(draft, copy, printer))
+    parts = f"smallest volume {score.volume_mm3:g} mm3, used {score.printed_s:g} s"
+    draft.tell(now, "attempt_assigned", attempt, text=parts)
+
+
+# ---- numbers (rule 1) ----------------------------------------------------------------------
+
+
+def _number(draft: Draft) -> None:
+    """A desired that differs from the issued one gets the next generation of its printer."""
+    touched = {draft.attempts[a].printer for a in draft.attempts.changed}
+    for printer_id in sorted(touched):
+        printer = draft.printers[printer_id]
+        wanted = order_of(draft, draft.attempt_on(printer_id))
+        if wanted != printer.issued:
+            draft.put_printer(replace(printer, generation=printer.generation + 1, issued=wanted))

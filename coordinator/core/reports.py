@@ -1,0 +1,233 @@
+"""Folding a host's report into the farm: sessions, numbers, and what it says of each attempt.
+
+Owns rules 3 to 5 and the hearing half of 10 to 13 of DESIGN section 4. Must not decide what is
+wanted next: that is reconcile's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from coordinator.core import outcomes
+from coordinator.core.attempts import Attempt, Event, State, advance
+from coordinator.core.farm import Draft, Now
+from coordinator.core.jobs import CopyState
+from coordinator.core.printers import SUPERSEDED_MAX, Contact, Printer, settled
+from moonraker_component.wire import (
+    STARTED_PHASES,
+    AttemptReport,
+    Link,
+    Outcome,
+    Phase,
+    Report,
+)
+
+UNSTARTED = (None, Phase.PREPARING, Phase.PREPARED)
+
+
+def fold(draft: Draft, printer_id: str, report: Report, now: Now) -> None:
+    """Take one report. What may not count (unknown printer, dead session, late) changes nothing."""
+    printer = draft.printers.get(printer_id)
+    if printer is None:
+        draft.note(f"report of unknown printer {printer_id} ignored")
+        return
+    observed = (report.observed_term, report.observed_generation)
+    if observed > (draft.reign.term, printer.generation):
+        # Somebody issued this: another coordinator, or this one before its database was restored.
+        draft.outranked = max(draft.outranked, report.observed_term)
+        draft.note(f"{printer_id} observed {observed}, above what was issued")
+        return
+    if not _is_current(draft, printer, report, now):
+        return
+    contact = draft.contacts.get(printer_id, Contact())
+    if contact.session == report.session and report.sequence <= contact.sequence:
+        return
+    if contact.session != report.session:
+        contact = Contact(session=report.session, since_s=now.boot_s, klipper_s=now.boot_s)
+    linked = report.klipper.link is not Link.DISCONNECTED
+    contact = replace(
+        contact,
+        heard_s=now.boot_s,
+        klipper_s=now.boot_s if linked else contact.klipper_s,
+        sequence=report.sequence,
+    )
+    draft.put_contact(printer_id, contact)
+    _keep(draft, printer_id, report)
+    for told in report.attempts:
+        _fold_attempt(draft, printer_id, told, now)
+    _conclude_lacks(draft, printer_id, report, contact, now)
+
+
+def _is_current(draft: Draft, printer: Printer, report: Report, now: Now) -> bool:
+    """Rule 4: whether this session's reports count, after what the report itself changes."""
+    if report.session == printer.session:
+        return True
+    if printer.clone:
+        return False
+    if report.session != printer.pending_session:
+        raised = printer.generation + 1
+        draft.put_printer(
+            replace(
+                printer,
+                generation=raised,
+                pending_session=report.session,
+                pending_generation=raised,
+            )
+        )
+        draft.tell(now, "session_heard", printer=printer.id, text=report.session)
+        return False
+    observed = (report.observed_term, report.observed_generation)
+    if observed < (draft.reign.term, printer.pending_generation):
+        return False
+    return _prove(draft, printer, report, now)
+
+
+def _prove(draft: Draft, printer: Printer, report: Report, now: Now) -> bool:
+    """A session has observed the generation raised for it, so it is alive now."""
+    hold = ""
+    if report.session in printer.superseded:
+        hold = "two hosts claim to be this printer: a session that was followed by another is alive"
+    elif printer.machine and report.machine and report.machine != printer.machine:
+        hold = "another machine claims to be this printer (a cloned card or a replaced host?)"
+    if hold:
+        draft.put_printer(replace(printer, hold=hold, clone=True, pending_session=""))
+        draft.tell(now, "printer_held", printer=printer.id, text=hold)
+        return False
+    superseded = printer.superseded
+    if printer.session:
+        superseded = (*superseded, printer.session)[-SUPERSEDED_MAX:]
+    draft.put_printer(
+        replace(
+            printer,
+            session=report.session,
+            machine=report.machine or printer.machine,
+            pending_session="",
+            superseded=superseded,
+        )
+    )
+    draft.tell(now, "session_proved", printer=printer.id, text=report.session)
+    return True
+
+
+def _keep(draft: Draft, printer_id: str, report: Report) -> None:
+    """Keep the report if it says anything new; numbers alone are not worth a write."""
+    printer = draft.printers[printer_id]
+    content = replace(report, sequence=0, observed_term=0, observed_generation=0)
+    if printer.report != content:
+        draft.put_printer(replace(printer, report=content))
+
+
+def _fold_attempt(draft: Draft, printer_id: str, told: AttemptReport, now: Now) -> None:
+    attempt = draft.attempts.get(told.attempt)
+    if attempt is None:
+        _adopt_unknown(draft, printer_id, told, now)
+        return
+    if attempt.printer != printer_id:
+        draft.note(f"{printer_id} reports {told.attempt}, an attempt of {attempt.printer}: ignored")
+        return
+    if attempt.copy != told.copy or attempt.job != told.job:
+        draft.note(f"{printer_id} reports {told.attempt} with another copy or job: ignored")
+        return
+    if attempt.state is State.ENDED:
+        return
+    if told.phase is Phase.ENDED:
+        outcomes.end(draft, attempt, told.outcome, told.cause, told.message, now)
+        return
+    changed = replace(attempt, phase=told.phase, pause=told.pause, fenced=told.fenced)
+    if changed.resume and changed.pause != changed.resume:
+        changed = replace(changed, resume="")  # that pause is over
+    changed = STARTING_POINTS[attempt.state](draft, changed, now)
+    if attempt.phase is Phase.PAUSED and told.phase is Phase.PRINTING and attempt.pause_wanted:
+        changed = replace(changed, pause_wanted=False)  # somebody at the printer resumed it
+    if changed != attempt:
+        draft.put_attempt(changed)
+        if changed.phase is not attempt.phase:
+            draft.tell(now, f"attempt_{told.phase}", changed, text=told.message)
+
+
+def _shown(draft: Draft, attempt: Attempt, now: Now) -> Attempt:
+    """Armed, and the print shows: it has started."""
+    if attempt.phase not in STARTED_PHASES:
+        return attempt
+    draft.tell(now, "attempt_started", attempt)
+    return replace(
+        attempt,
+        state=advance(attempt.state, Event.SHOWN),
+        started_at=attempt.started_at or now.wall_s,
+    )
+
+
+def _restored_shown(draft: Draft, attempt: Attempt, now: Now) -> Attempt:
+    """Assigned here, printing there: this row comes from an older database (rule 13)."""
+    if attempt.phase not in STARTED_PHASES:
+        return attempt
+    draft.tell(now, "attempt_adopted", attempt, text="it had been armed before the restore")
+    return replace(attempt, state=State.STARTED, session="", started_at=now.wall_s)
+
+
+def _as_it_is(_draft: Draft, attempt: Attempt, _now: Now) -> Attempt:
+    return attempt
+
+
+STARTING_POINTS: dict[State, Callable[[Draft, Attempt, Now], Attempt]] = {
+    State.ASSIGNED: _restored_shown,
+    State.ARMED: _shown,
+    State.STARTED: _as_it_is,
+    State.LOST: _as_it_is,  # whether it is adopted depends on its replacements: reconcile decides
+}
+
+
+def _adopt_unknown(draft: Draft, printer_id: str, told: AttemptReport, now: Now) -> None:
+    """An attempt that this database has never seen: it was made after the backup (rule 13)."""
+    copy = draft.copies.get(told.copy)
+    if copy is None or copy.job != told.job or copy.state is CopyState.DROPPED:
+        draft.note(f"{printer_id} reports unknown attempt {told.attempt} of an unknown copy")
+        return
+    running = told.phase in STARTED_PHASES or told.phase is Phase.STARTING
+    ended = told.phase is Phase.ENDED and told.outcome is not Outcome.NOT_STARTED
+    if not running and not ended:
+        return
+    if draft.attempt_on(printer_id) is not None:
+        return  # what this database knows of the printer is settled first
+    attempt = Attempt(
+        id=told.attempt,
+        copy=told.copy,
+        job=told.job,
+        printer=printer_id,
+        state=State.STARTED if told.phase in STARTED_PHASES else State.ARMED,
+        phase=told.phase,
+        pause=told.pause,
+        fenced=told.fenced,
+        restored=True,
+        assigned_at=now.wall_s,
+        started_at=now.wall_s,
+    )
+    draft.put_attempt(attempt)
+    draft.tell(now, "attempt_adopted", attempt, text="unknown to this database")
+    if ended:
+        outcomes.end(draft, attempt, told.outcome, told.cause, told.message, now)
+
+
+def _conclude_lacks(
+    draft: Draft, printer_id: str, report: Report, contact: Contact, now: Now
+) -> None:
+    """Rule 12: a settled session that does not know what it should have ends it as unknown."""
+    attempt = draft.attempt_on(printer_id)
+    if attempt is None or attempt.state is State.ASSIGNED:
+        return
+    if not settled(contact, now.boot_s, draft.settings.lease_s):
+        return
+    told = next((t for t in report.attempts if t.attempt == attempt.id), None)
+    phase = told.phase if told is not None else None
+    if phase not in UNSTARTED or (phase is not None and attempt.session == report.session):
+        return
+    outcomes.end(
+        draft,
+        attempt,
+        Outcome.UNKNOWN,
+        "host_forgot",
+        "the host no longer knows this attempt",
+        now,
+    )

@@ -1,0 +1,69 @@
+"""What the engine needs of the world, as Protocols: Store, Bus, Clock.
+
+Owns only the signatures. Implementations: store/, bus.py, clock.py; the simulation has its own.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from coordinator.core.attempts import Attempt
+from coordinator.core.farm import History, Now, Plan
+from coordinator.core.jobs import Copy, Job
+from coordinator.core.printers import Printer
+from moonraker_component.wire import Command, Desired, JobEvent
+
+
+class StoreError(Exception):
+    """The database could not be read or written; the round it happened in changed nothing."""
+
+
+class TermLost(StoreError):
+    """Another coordinator has taken a higher term: this one must stop."""
+
+
+class Loaded(Protocol):
+    """Everything a farm needs at start. Finished jobs may be left out of `jobs`' live part."""
+
+    jobs: list[Job]
+    copies: list[Copy]
+    attempts: list[Attempt]
+    printers: list[Printer]
+
+
+class Store(Protocol):
+    """Durable state. One writer: every write names the term and fails with TermLost if it lost."""
+
+    async def take_term(self, above: int = 0) -> int:
+        """Commit and return a term higher than the stored one and than `above`."""
+
+    async def load(self) -> Loaded: ...
+
+    async def commit(self, term: int, plan: Plan) -> None:
+        """Write the plan in one transaction that also confirms the term."""
+
+    async def confirm(self, term: int) -> None:
+        """Confirm the term without a write; raises TermLost."""
+
+    async def history(
+        self, *, job: str = "", printer: str = "", attempt: str = "", limit: int = 100
+    ) -> list[History]:
+        """Newest first."""
+
+
+class Bus(Protocol):
+    """The MQTT side of the coordinator."""
+
+    async def publish_desired(self, printer_id: str, desired: Desired) -> None: ...
+
+    async def publish_command(self, printer_id: str, command: Command) -> None: ...
+
+    async def publish_job_event(self, event: JobEvent) -> None: ...
+
+    async def publish_beacon(self, term: int, sequence: int, online: bool) -> None: ...
+
+
+class Clock(Protocol):
+    """Both clocks at once."""
+
+    def now(self) -> Now: ...

@@ -1,0 +1,1 @@
+"""Moonfleet's component for Moonraker: `[moonfleet]`."""

@@ -1,0 +1,105 @@
+# shellcheck shell=bash
+# moonfleet.conf: how a printer's component reaches the farm's broker.
+#
+# Owns: the options, what each may hold, and how the file is made from its template and changed
+# later. Must not know where Moonraker is.
+
+PRINTER_ID=${MOONFLEET_PRINTER_ID:-}
+MQTT_ADDRESS=${MOONFLEET_MQTT_HOST:-}
+MQTT_PORT=${MOONFLEET_MQTT_PORT:-}
+MQTT_USERNAME=${MOONFLEET_MQTT_USER:-}
+MQTT_PASSWORD=${MOONFLEET_MQTT_PASSWORD:-}
+MQTT_TLS_CA=${MOONFLEET_MQTT_TLS_CA:-}
+
+# check_value OPTION VALUE PATTERN WHAT: an empty VALUE means "not given".
+check_value() {
+    [ -z "$2" ] || [[ $2 =~ ^$3$ ]] || fail 2 "$1: '$2' is not $4"
+}
+
+check_values() {
+    check_value --printer-id "$PRINTER_ID" '[A-Za-z0-9_-]{1,64}' '1 to 64 of [A-Za-z0-9_-]'
+    check_value --mqtt-host "$MQTT_ADDRESS" '[A-Za-z0-9.:_-]{1,253}' 'a host name or an address'
+    check_value --mqtt-port "$MQTT_PORT" '[1-9][0-9]{0,4}' 'a port (1 to 65535)'
+    [ "${MQTT_PORT:-1}" -le 65535 ] || fail 2 "--mqtt-port: $MQTT_PORT is not a port (1 to 65535)"
+    check_value --mqtt-user "$MQTT_USERNAME" '[A-Za-z0-9._@-]{1,100}' '1 to 100 of [A-Za-z0-9._@-]'
+    # Moonraker cuts an option at " #" and " ;", and strips it. Never shown: it is a secret.
+    if [ -n "$MQTT_PASSWORD" ] && ! [[ $MQTT_PASSWORD =~ ^[^[:space:]]{1,200}$ ]]; then
+        fail 2 'the MQTT password: 1 to 200 characters without spaces are allowed'
+    fi
+    if [ -n "$MQTT_TLS_CA" ]; then
+        MQTT_TLS_CA=$(readlink -m "$MQTT_TLS_CA")
+        [ -r "$MQTT_TLS_CA" ] || fail 2 "--mqtt-tls-ca: cannot read $MQTT_TLS_CA"
+    fi
+}
+
+check_credentials() {
+    [ ! -f "${INST_DATA[$1]}/config/moonfleet.conf" ] || return 0
+    [ -n "$MQTT_ADDRESS" ] || fail 2 "${INST_NAME[$1]}: --mqtt-host is needed the first time"
+    [ -n "$MQTT_PASSWORD" ] ||
+        fail 2 "${INST_NAME[$1]}: --mqtt-password-file is needed the first time"
+}
+
+# printer_id_of INDEX: "host", and "host-1" for moonraker-1.service.
+printer_id_of() {
+    local name suffix
+    suffix=$(suffix_of "${INST_UNIT[$1]}")
+    name=$(uname -n)
+    name=${name%%.*}${suffix:+-$suffix}
+    printf '%s' "${name//[^A-Za-z0-9_-]/-}"
+}
+
+# A new file comes from the template. In one that exists only the options that were given
+# change, so that what a person wrote there stays.
+write_conf() {
+    local path=${INST_DATA[$1]}/config/moonfleet.conf text origin printer_id
+    if [ -f "$path" ]; then
+        text=$(<"$path")
+        text=$(set_option "$text" printer_id "$PRINTER_ID")
+        text=$(set_option "$text" mqtt_address "$MQTT_ADDRESS")
+        text=$(set_option "$text" mqtt_port "$MQTT_PORT")
+        text=$(set_option "$text" mqtt_username "$MQTT_USERNAME")
+        text=$(set_option "$text" mqtt_password "$MQTT_PASSWORD")
+        text=$(set_option "$text" mqtt_tls_ca "$MQTT_TLS_CA")
+        write_file "$path" 600 "$text"
+        return
+    fi
+    printer_id=${PRINTER_ID:-$(printer_id_of "$1")}
+    origin=$(git -C "$REPO" config --get remote.origin.url 2>/dev/null || true)
+    text=$(<"$INSTALL_DIR/moonfleet.conf.in")
+    text=${text//@PRINTER_ID@/"$printer_id"}
+    text=${text//@MQTT_ADDRESS@/"$MQTT_ADDRESS"}
+    text=${text//@MQTT_PORT@/"${MQTT_PORT:-$(default_port)}"}
+    text=${text//@MQTT_USERNAME@/"${MQTT_USERNAME:-$printer_id}"}
+    text=${text//@MQTT_PASSWORD@/"$MQTT_PASSWORD"}
+    text=${text//@MQTT_TLS_CA@/"$MQTT_TLS_CA"}
+    text=${text//@REPO@/"$REPO"}
+    text=${text//@ORIGIN@/"$origin"}
+    # Moonraker can update only what it can fetch again.
+    [ -n "$origin" ] || text=${text%%$'\n\n[update_manager'*}
+    [ -n "$MQTT_TLS_CA" ] || text=${text//$'mqtt_tls_ca: \n'/}
+    write_file "$path" 600 "${text%$'\nmqtt_tls_ca: '}"
+}
+
+default_port() { if [ -n "$MQTT_TLS_CA" ]; then echo 8883; else echo 1883; fi; }
+
+# set_option TEXT NAME VALUE: TEXT with that option of [moonfleet]; unchanged when VALUE is empty.
+set_option() {
+    if [ -z "$3" ]; then
+        printf '%s' "$1"
+        return
+    fi
+    # Through the environment: awk would read backslashes in -v, and a password may hold them.
+    name=$2 value=$3 awk '
+        /^\[/ {
+            if (inside && !done) { print ENVIRON["name"] ": " ENVIRON["value"]; done = 1 }
+            inside = ($0 ~ /^\[moonfleet\]/)
+        }
+        inside && index($0, ENVIRON["name"] ":") == 1 {
+            if (!done) print ENVIRON["name"] ": " ENVIRON["value"]
+            done = 1
+            next
+        }
+        { print }
+        END { if (inside && !done) print ENVIRON["name"] ": " ENVIRON["value"] }
+    ' <<<"$1"
+}
