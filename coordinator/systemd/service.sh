@@ -1,0 +1,105 @@
+# shellcheck shell=bash
+# The command `coordinator` of install.sh: the coordinator as a systemd service.
+#
+# Owns: the unit moonfleet.service and its data folder. Must not know the coordinator's own
+# settings. Sourced by install.sh after host.sh, whose refuse_root, bad_option and ROOT it uses.
+
+UNIT_NAME=moonfleet.service
+
+usage_coordinator() {
+    cat <<'TEXT'
+usage: ./install.sh coordinator [options]
+
+Sets up the coordinator's Python environment and a broker (mosquitto), and runs the coordinator
+as the systemd service moonfleet.service, as the user who calls this.
+
+  --data-dir DIR   where the farm's database and files are kept (~/moonfleet_data)
+  --no-restart     write the unit, but neither enable nor start it
+  --root DIR       treat DIR as the root folder; installs no package, starts nothing
+  --dry-run        say what would be changed, change nothing
+TEXT
+}
+
+command_coordinator() {
+    local data=$HOME/moonfleet_data
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --no-restart) RESTART=0 ;;
+            --data-dir | --root)
+                [ $# -ge 2 ] || bad_option coordinator "$1 needs a value"
+                if [ "$1" = --root ]; then ROOT=$(readlink -m "$2"); else data=$(readlink -m "$2"); fi
+                shift
+                ;;
+            *) bad_option coordinator "unknown option: $1" ;;
+        esac
+        shift
+    done
+    refuse_root coordinator
+    check_unit_path "$REPO"
+    check_unit_path "$data"
+    if [ -z "$ROOT" ]; then
+        need_packages mosquitto python3-venv
+        lock_setup
+        setup_product
+        unlock_setup
+    fi
+    make_data_dir "$(rooted "$data")"
+    install_unit "$data"
+    report_end
+}
+
+# A unit splits at spaces and expands %; no such path has been asked for, so none is escaped.
+check_unit_path() {
+    [[ $1 =~ ^[A-Za-z0-9/._@+-]+$ ]] || fail 2 "a service needs a path of [A-Za-z0-9/._@+-], not $1"
+}
+
+make_data_dir() {
+    [ -d "$1" ] || change "make $1" install -d -m 700 "$1"
+}
+
+unit_text() {
+    local text
+    text=$(<"$REPO/coordinator/systemd/moonfleet.service.in")
+    text=${text//@REPO@/"$REPO"}
+    text=${text//@USER@/"$(id -un)"}
+    text=${text//@PYTHON@/"$(venv_python moonfleet)"}
+    printf '%s\n' "${text//@DATA_DIR@/"$1"}"
+}
+
+install_unit() {
+    local path=$ROOT/etc/systemd/system/$UNIT_NAME draft
+    draft=$(mktemp -d)
+    unit_text "$1" >"$draft/$UNIT_NAME"
+    if [ "$DRY_RUN" = 0 ] && has systemd-analyze; then
+        systemd-analyze verify "$draft/$UNIT_NAME" || fail 1 "systemd refuses the unit $draft/$UNIT_NAME"
+    fi
+    if ! cmp -s "$draft/$UNIT_NAME" "$path"; then
+        change "write $path" for_system install -D -m 644 "$draft/$UNIT_NAME" "$path"
+        if [ "$RESTART" = 1 ] && [ -z "$ROOT" ]; then
+            change "start $UNIT_NAME" start_unit
+        fi
+    fi
+    rm -rf "$draft"
+}
+
+start_unit() {
+    sudo systemctl daemon-reload
+    sudo systemctl enable "$UNIT_NAME"
+    sudo systemctl restart "$UNIT_NAME"
+}
+
+# Under --root the files are the caller's own.
+for_system() { if [ -n "$ROOT" ]; then "$@"; else sudo "$@"; fi; }
+
+# remove_service: part of `uninstall`; the data folder stays.
+remove_service() {
+    local path=$ROOT/etc/systemd/system/$UNIT_NAME
+    [ -e "$path" ] || return 0
+    if [ -z "$ROOT" ]; then
+        change "stop $UNIT_NAME" sudo systemctl disable --now "$UNIT_NAME"
+    fi
+    change "remove $path" for_system rm -f "$path"
+    if [ -z "$ROOT" ]; then
+        change 'systemctl daemon-reload' sudo systemctl daemon-reload
+    fi
+}
