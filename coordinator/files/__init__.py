@@ -1,0 +1,1 @@
+"""G-code files of jobs: kept once by sha256, named safely, read for what they say and do."""
