@@ -144,7 +144,7 @@ need_packages() {
 }
 
 install_packages() {
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
     local had_mosquitto=0 name
     package_present mosquitto && had_mosquitto=1
     guard_daemons
@@ -152,8 +152,8 @@ install_packages() {
     change "apt-get install $*" as_root "${apt[@]}" install -y --no-install-recommends "$@"
     unguard_daemons
     # The coordinator starts a broker of its own; Debian's would take port 1883 at the next boot.
-    if [ "$had_mosquitto" = 0 ] && has systemctl && [ -e /lib/systemd/system/mosquitto.service ]; then
-        change 'systemctl disable mosquitto.service' as_root systemctl disable mosquitto.service
+    if [ "$had_mosquitto" = 0 ] && [ -e /lib/systemd/system/mosquitto.service ]; then
+        change 'disable mosquitto.service' as_root deb-systemd-helper disable mosquitto.service
     fi
     for name in "$@"; do
         package_present "$name" || fail 1 "apt-get installed $name, but it cannot be used"

@@ -40,7 +40,7 @@ check_shell() {
 # check_floor VERSION FOLDER: nothing in FOLDER needs a newer Python than VERSION.
 check_floor() {
     [ -d "$2" ] || return 0
-    "$(venv_python moonfleet)" -m vermin --quiet --no-tips --violations \
+    "$(venv_python moonfleet)" -c 'from vermin import main; main()' --quiet --no-tips --violations \
         --target="$1-" --no-parse-comments "$2"
 }
 
@@ -93,6 +93,7 @@ command_test() {
     run_check shellcheck check_shell
     run_check 'Python 3.9 floor of moonraker_component' check_floor 3.9 moonraker_component
     run_check 'Python 3.7 floor of klipper_extras' check_floor 3.7 klipper_extras
+    run_check 'Python 3.7 floor of the demo in Klipper' check_floor 3.7 demo/klipper_plugins
     run_check javascript check_javascript
     if [ ${#FAILED_CHECKS[@]} -gt 0 ]; then
         printf -v names '%s, ' "${FAILED_CHECKS[@]}"

@@ -5,15 +5,19 @@ a file does. install.sh writes this file there with the repository's folder in P
 must know nothing else of Moonfleet.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import sys
+from types import ModuleType
+from typing import Any
 
 PACKAGE_DIR = "@PACKAGE_DIR@"
 PACKAGE_NAME = "moonfleet_component"
 
 
-def _load_package():
+def _load_package() -> ModuleType:
     """Return the package in PACKAGE_DIR, imported once as PACKAGE_NAME."""
     if PACKAGE_NAME in sys.modules:
         return sys.modules[PACKAGE_NAME]
@@ -26,6 +30,8 @@ def _load_package():
     spec = importlib.util.spec_from_file_location(
         PACKAGE_NAME, source, submodule_search_locations=[PACKAGE_DIR]
     )
+    if spec is None or spec.loader is None:
+        raise RuntimeError("Python cannot load " + source)
     package = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE_NAME] = package
     try:
@@ -36,6 +42,6 @@ def _load_package():
     return package
 
 
-def load_component(config):
+def load_component(config: Any) -> Any:
     """Hand Moonraker's configuration section to the package (Moonraker's own entry point)."""
     return _load_package().load_component(config)
