@@ -72,6 +72,13 @@ class Disk:
         """Submit and wait."""
         return self.wait(self.submit(func, *args))
 
+    def submit_quietly(self, func, *args):
+        """Queue what may fail without harm; the thread logs its errors."""
+        try:
+            self.submit(func, *args)
+        except self.error as e:
+            logging.warning("%s", e)
+
     def close(self):
         """Finish what is queued (the end of a print may be in it), then end the thread."""
         self.closed = True

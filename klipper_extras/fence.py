@@ -81,24 +81,27 @@ class Watchdog:
     def _pause_print(self, pause):
         # Anything but a command_error that left here would shut Klipper down in mid-print.
         try:
-            if self.sdcard.is_active():
+            # A print that stands already (runout, M25) needs no second PAUSE: after M25 that
+            # would even make Klipper forget that there is a file to cancel.
+            was_active = self.sdcard.is_active()
+            if was_active:
                 self.pause_resume.send_pause_command()
                 self.reactor.pause(self.reactor.monotonic() + PAUSE_DELAY_S)
             with self.gcode.get_mutex():
                 # A cancel or a lift may have been waiting in front of us.
                 if self.fence.pause == pause:
-                    self._pause_in_command()
+                    self._pause_in_command(was_active)
         except Exception:
             logging.exception("moonfleet: fence pause")
             self.gcode.respond_info("Moonfleet: the fence has stopped the print,"
                                     " but PAUSE failed (see klippy.log)")
 
-    def _pause_in_command(self):
+    def _pause_in_command(self, run_pause):
         self.gcode.respond_info(
             "Moonfleet: no word from the farm, print paused. It resumes when the farm says so"
             " (or FENCE_RELEASE ATTEMPT=%s)" % (self.fence.attempt,))
         try:
-            if not self.pause_resume.is_paused:
+            if run_pause and not self.pause_resume.is_paused:
                 self.gcode.run_script_from_command("PAUSE\nM400")
         finally:
             # After PAUSE: macros often set their own timeout there, and restore it in RESUME.
