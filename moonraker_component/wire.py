@@ -94,7 +94,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class FileRef(Message, frozen=True):
-    """A G-code file: `name` as the host stores it, `url` absolute, for ranges of bytes over HTTP."""
+    """A G-code file: `name` as the host stores it, `url` absolute, for byte ranges over HTTP."""
 
     name: str
     sha256: str
@@ -373,7 +373,7 @@ def decode(kind: type[M], payload: bytes) -> M:
     """Decode and check one message; raises WireError naming the field and what is wrong."""
     if len(payload) > PAYLOAD_MAX_BYTES:
         raise WireError(
-            "%s: %d bytes, at most %d are taken" % (kind.__name__, len(payload), PAYLOAD_MAX_BYTES)
+            f"{kind.__name__}: {len(payload)} bytes, at most {PAYLOAD_MAX_BYTES} are taken"
         )
     try:
         message = msgspec.json.decode(payload, type=kind)
@@ -398,7 +398,8 @@ def _check_names(message: Message) -> None:
             )
         if not HOST_NAME.match(order.file.name) or order.file.name.startswith("."):
             raise WireError(
-                f"Desired: order.file.name {order.file.name!r}: use 1 to 100 of A-Z a-z 0-9 . _ -, no leading dot"
+                f"Desired: order.file.name {order.file.name!r}: "
+                "use 1 to 100 of A-Z a-z 0-9 . _ -, no leading dot"
             )
         if not re.match(r"[0-9a-f]{64}\Z", order.file.sha256):
             raise WireError("Desired: order.file.sha256: 64 lower case hex digits are needed")

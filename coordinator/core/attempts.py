@@ -50,7 +50,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.LOST: {Event.ADOPT: State.STARTED, Event.SETTLE: State.ENDED},
     State.ENDED: {},
 }
-"""From armed on nothing but the host's own answer (settle) ends an attempt: silence proves nothing."""
+"""From armed on only the host's own answer (settle) ends an attempt: silence proves nothing."""
 
 
 class Attempt(Struct, frozen=True):

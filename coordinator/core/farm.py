@@ -22,7 +22,7 @@ V = TypeVar("V")
 
 
 class Now(Struct, frozen=True):
-    """`boot_s`: CLOCK_BOOTTIME of the coordinator, decides. `wall_s`: epoch, is written and shown."""
+    """`boot_s`: the coordinator's CLOCK_BOOTTIME, decides. `wall_s`: epoch, written and shown."""
 
     boot_s: float
     wall_s: float
@@ -182,11 +182,11 @@ class Farm:
 
 
 class Draft:
-    """Changes laid over a farm. Reads see them; the farm itself is not touched."""
+    """Changes laid over a farm, or over another draft. Reads see them; what is below stays."""
 
-    def __init__(self, farm: Farm) -> None:
-        self.settings = farm.settings
-        self.reign = farm.reign
+    def __init__(self, farm: Farm | Draft) -> None:
+        self.settings: Settings = farm.settings
+        self.reign: Reign = farm.reign
         self.jobs: Layer[str, Job] = Layer(farm.jobs)
         self.copies: Layer[str, Copy] = Layer(farm.copies)
         self.attempts: Layer[str, Attempt] = Layer(farm.attempts)
@@ -257,18 +257,30 @@ class Draft:
         """Something for the log that changed nothing."""
         self.notes.append(text)
 
-    def tell(self, now: Now, kind: str, attempt: Attempt | None = None, **words: str) -> None:
+    def tell(self, now: Now, kind: str, of: Attempt | None = None, **words: str) -> None:
         """One line of history; an attempt names its job, copy and printer."""
         line = History(at=now.wall_s, kind=kind)
-        if attempt is not None:
-            line = replace(
-                line,
-                job=attempt.job,
-                copy=attempt.copy,
-                attempt=attempt.id,
-                printer=attempt.printer,
-            )
+        if of is not None:
+            line = replace(line, job=of.job, copy=of.copy, attempt=of.id, printer=of.printer)
         self.history.append(replace(line, **words))
+
+    def absorb(self, child: Draft) -> None:
+        """Take over the changes of a draft that was laid over this one."""
+        for mine, its in (
+            (self.jobs.changed, child.jobs.changed),
+            (self.copies.changed, child.copies.changed),
+            (self.attempts.changed, child.attempts.changed),
+            (self.printers.changed, child.printers.changed),
+            (self.contacts.changed, child.contacts.changed),
+            (self.copies_of.changed, child.copies_of.changed),
+            (self.live_on.changed, child.live_on.changed),
+            (self.live_of.changed, child.live_of.changed),
+            (self.waiting_of.changed, child.waiting_of.changed),
+        ):
+            mine.update(its)  # type: ignore[arg-type]  # pairs of equal types, which zip forgets
+        self.history.extend(child.history)
+        self.notes.extend(child.notes)
+        self.outranked = max(self.outranked, child.outranked)
 
     def plan(self, wake_s: float | None = None) -> Plan:
         return Plan(

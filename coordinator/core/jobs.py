@@ -58,7 +58,7 @@ TRANSITIONS: dict[JobState, dict[JobAct, JobState]] = {
 
 
 class CopyState(StrEnum):
-    """`HELD`: an attempt of it is unknown and the job's policy asks a person. `DROPPED`: cancelled."""
+    """`HELD`: an attempt is unknown and the policy asks a person. `DROPPED`: cancelled."""
 
     OPEN = "open"
     HELD = "held"
@@ -108,7 +108,7 @@ class Policy(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """One order. Times ending in `_at` are epoch seconds and decide nothing but order and display."""
+    """One order. Times ending in `_at` are epoch seconds: they decide order and display only."""
 
     id: str
     title: str
@@ -136,7 +136,7 @@ class Job(Struct, frozen=True):
 
 
 class Copy(Struct, frozen=True):
-    """One wanted piece. `front_at`: it came back from a printer, and goes to the front of its lane."""
+    """One wanted piece. `front_at`: it came back from a printer, and goes to its lane's front."""
 
     id: str
     job: str

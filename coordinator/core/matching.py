@@ -84,17 +84,19 @@ def _machine_refusals(job: Job, report: Report) -> list[Reason]:
                 Reason("nozzle", f"wants {need.nozzle_mm:g} mm, has {profile.nozzle_mm:g} mm")
             )
     found += _size_refusals(need.min_mm, need.max_mm, profile)
-    for name, wanted_c, limit_c in (
-        ("extruder", need.extruder_c, profile.extruder_max_c),
-        ("bed", need.bed_c, profile.bed_max_c),
-    ):
-        if not wanted_c:
-            continue
-        if limit_c is None:
-            found.append(Reason(f"{name}_unknown", f"wants {wanted_c:g} °C, limit not known"))
-        elif wanted_c > limit_c:
-            found.append(Reason(name, f"wants {wanted_c:g} °C, limit is {limit_c:g} °C"))
+    found += _heat_refusals("extruder", need.extruder_c, profile.extruder_max_c)
+    found += _heat_refusals("bed", need.bed_c, profile.bed_max_c)
     return found
+
+
+def _heat_refusals(name: str, wanted_c: float | None, limit_c: float | None) -> list[Reason]:
+    if not wanted_c:
+        return []
+    if limit_c is None:
+        return [Reason(f"{name}_unknown", f"wants {wanted_c:g} °C, limit not known")]
+    if wanted_c > limit_c:
+        return [Reason(name, f"wants {wanted_c:g} °C, limit is {limit_c:g} °C")]
+    return []
 
 
 def _size_refusals(

@@ -13,7 +13,7 @@ NO_DEADLINE_S = float("inf")
 
 
 def key(job: Job, came_back: bool, now: Now, express_patience_s: float) -> tuple[float, ...]:
-    """Sort key, less goes first. A standard job that waited `express_patience_s` goes as express."""
+    """Sort key, less goes first. A standard job older than `express_patience_s` is express."""
     aged = now.wall_s - job.created_at >= express_patience_s
     lane = 0.0 if job.lane is Lane.EXPRESS or aged else 1.0
     slack_s = NO_DEADLINE_S

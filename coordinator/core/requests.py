@@ -87,8 +87,7 @@ class JobChange(Struct, frozen=True):
 
     priority: int | UnsetType = UNSET
     lane: Lane | UnsetType = UNSET
-    copies: int | UnsetType = UNSET
-    deadline_at: float | None | UnsetType = UNSET
+    deadline_at: float | UnsetType | None = UNSET
 
 
 class Settlement(StrEnum):
@@ -100,7 +99,7 @@ class Settlement(StrEnum):
 
 
 def submit(draft: Draft, wish: Submission, who: Who, now: Now, fresh_ids: Iterator[str]) -> Job:
-    """Put a new job at the end of its lane. A job that no printer can take is queued all the same."""
+    """Put a new job at the end of its lane, also one that no printer can take yet."""
     _check_range("copies", wish.copies, 1, COPIES_MAX)
     _check_range("priority", wish.priority, -PRIORITY_MAX, PRIORITY_MAX)
     _check_range("retries", wish.policy.retries, 0, RETRIES_MAX)
@@ -200,7 +199,7 @@ def resume(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
 
 
 def change(draft: Draft, job_id: str, wish: JobChange, who: Who, now: Now) -> Job:
-    """Change priority, lane, deadline or the number of copies (not below what is begun)."""
+    """Change priority, lane or deadline of a job that is not finished."""
     job = job_of(draft, job_id)
     if job.finished:
         raise Conflict(f"job {job_id} is {job.state}: it cannot be changed")
@@ -212,10 +211,6 @@ def change(draft: Draft, job_id: str, wish: JobChange, who: Who, now: Now) -> Jo
     if wish.deadline_at is not UNSET:
         job = replace(job, deadline_at=wish.deadline_at)
     draft.put_job(job)
-    if wish.copies is not UNSET and wish.copies != job.copies:
-        raise RequestError(
-            "copies", wish.copies, "cannot be changed; submit another job or reprint"
-        )
     _tell(draft, who, now, "job_changed", job=job_id)
     return job
 
@@ -245,10 +240,9 @@ def move(draft: Draft, job_id: str, before: str, who: Who, now: Now) -> Job:
 
 
 def reprint(
-    draft: Draft, job_id: str, copies: int, who: Who, now: Now, fresh_ids: Iterator[str]
+    draft: Draft, job: Job, copies: int, who: Who, now: Now, fresh_ids: Iterator[str]
 ) -> Job:
-    """A new job like this one."""
-    job = job_of(draft, job_id)
+    """A new job like this one, which may have finished long ago."""
     wish = Submission(
         file=job.file,
         copies=copies,
@@ -364,7 +358,7 @@ def _live_of(draft: Draft, job_id: str) -> list[Attempt]:
 
 
 def _tell(draft: Draft, who: Who, now: Now, kind: str, **words: str) -> None:
-    draft.tell(now, kind, who=who.name, origin=who.origin, **words)
+    draft.tell(now, kind, None, who=who.name, origin=who.origin, **words)
 
 
 def _check_range(field: str, value: float, low: float, high: float) -> None:

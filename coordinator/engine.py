@@ -1,0 +1,370 @@
+"""The only loop and the only writer: drain the inbox, reconcile, commit, then publish.
+
+Owns the farm in memory, the round, the coordinator's term and its own presence (the beacon).
+Must not know SQL, sockets or HTTP: store, bus and clock come in as ports.
+
+    inbox -> draft -> fold reports, apply requests -> reconcile -> commit -> apply -> publish
+
+A round that cannot be committed changes nothing: reports come again by themselves, and whoever
+asked for something gets the error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from coordinator.core import reports
+from coordinator.core.attempts import State
+from coordinator.core.desired import desired_of
+from coordinator.core.farm import Draft, Farm, Now, Plan, Reign, Settings
+from coordinator.core.reconcile import reconcile
+from coordinator.core.requests import Conflict, NotFound, Who
+from coordinator.events import job_event
+from coordinator.ports import Bus, Clock, Store, StoreError, TermLost
+from moonraker_component.wire import (
+    Beacon,
+    Command,
+    CommandKind,
+    Event,
+    Report,
+    Telemetry,
+)
+
+log = logging.getLogger("moonfleet.engine")
+
+T = TypeVar("T")
+INBOX_MAX = 10_000
+ROUND_MAX = 500
+"""Inbox items folded in one round, so that one flood cannot starve the publishing."""
+
+ROUND_SPACING_S = 0.01
+TICK_S = 1.0
+HEARTBEATS_PER_LEASE = 3
+
+
+class StoodDown(Exception):
+    """Another coordinator reigns: this one has stopped deciding and must end."""
+
+
+class EngineBusy(Exception):
+    """The inbox is full; nothing was taken, try again later."""
+
+
+class _Request(Struct):
+    """Something a person asked for, with the future that answers it after the commit."""
+
+    act: Callable[[Draft, Now], Any]
+    answer: asyncio.Future[Any]
+
+
+class _Heard(Struct):
+    """A report as it came in."""
+
+    printer: str
+    report: Report
+
+
+Listener = Callable[[Plan], None]
+
+
+class Engine:
+    """Runs the farm. `start()` takes a term and loads; `run()` is the loop, until it is cancelled.
+
+    Raises from `run()`: StoodDown or TermLost when another coordinator reigns.
+    """
+
+    def __init__(
+        self, store: Store, bus: Bus, clock: Clock, settings: Settings, ids: Iterator[str]
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._ids = ids
+        self.farm = Farm(settings, Reign(term=0))
+        self.telemetry: dict[str, Telemetry] = {}
+        self.events: list[tuple[str, Event]] = []
+        self.listeners: list[Listener] = []
+        self.telemetry_listeners: list[Callable[[str, Telemetry], None]] = []
+        self._inbox: asyncio.Queue[_Request | _Heard] = asyncio.Queue(maxsize=INBOX_MAX)
+        self._wake = asyncio.Event()
+        self._wake_s: float | None = None
+        self._beat_s = 0.0
+        self._beacon_sequence = 0
+        self._beacon_heard_s: float | None = None
+        self._foreign: dict[int, float] = {}
+        self._outranked: tuple[int, float] | None = None
+        self._dropped = 0
+
+    # ---- what comes in --------------------------------------------------------------------
+
+    def hear_report(self, printer_id: str, report: Report) -> None:
+        """A host's report; dropped when the inbox is full, for hosts report again."""
+        try:
+            self._inbox.put_nowait(_Heard(printer_id, report))
+        except asyncio.QueueFull:
+            self._dropped += 1
+            return
+        self._wake.set()
+
+    def hear_telemetry(self, printer_id: str, telemetry: Telemetry) -> None:
+        """Kept in memory only; the time left decides between two prints of one copy."""
+        if printer_id not in self.farm.printers:
+            return
+        self.telemetry[printer_id] = telemetry
+        contact = self.farm.contacts.get(printer_id)
+        if contact is not None and contact.left_s != telemetry.left_s:
+            self.farm.contacts[printer_id] = replace(contact, left_s=telemetry.left_s)
+        for listener in self.telemetry_listeners:
+            listener(printer_id, telemetry)
+
+    def hear_event(self, printer_id: str, event: Event) -> None:
+        """One fact of a host: kept, once, in the history of its printer."""
+        if printer_id not in self.farm.printers:
+            return
+        if any(known.id == event.id for _, known in self.events):
+            return
+        self.events = [*self.events[-199:], (printer_id, event)]
+
+        def record(draft: Draft, now: Now) -> None:
+            attempt = draft.attempts.get(event.attempt)
+            mine = attempt if attempt is not None and attempt.printer == printer_id else None
+            if mine is not None:
+                draft.tell(now, event.kind, mine, who=printer_id, text=event.text)
+            else:
+                draft.tell(now, event.kind, who=printer_id, printer=printer_id, text=event.text)
+
+        self._submit(record)
+
+    def hear_beacon(self, beacon: Beacon) -> None:
+        """Our own beacon proves our connection; another's of a higher term means standing down."""
+        now_s = self._clock.now().boot_s
+        if not beacon.online:
+            return
+        if beacon.term == self.farm.reign.term:
+            if beacon.sequence and beacon.sequence <= self._beacon_sequence:
+                self._note_connected(now_s)
+            return
+        self._foreign[beacon.term] = now_s
+
+    def hear_disconnected(self) -> None:
+        """The MQTT connection is gone: silence proves nothing from here on."""
+        self._beacon_heard_s = None
+        self.farm.reign = replace(self.farm.reign, connected_s=None)
+        self._wake.set()
+
+    def hear_connected(self) -> None:
+        """The MQTT connection stands (again): say everything once more."""
+        self._beat_s = 0.0
+        self._wake.set()
+
+    async def ask(self, act: Callable[[Draft, Now], T]) -> T:
+        """Apply an act in the next round; returns its result once it is committed.
+
+        Raises what the act raises (RequestError, NotFound, Conflict), StoreError when it could
+        not be stored, EngineBusy when too much is waiting.
+        """
+        answer = self._submit(act)
+        if answer is None:
+            raise EngineBusy("the coordinator has too much to do; try again in a moment")
+        result: T = await answer
+        return result
+
+    async def command(
+        self, printer_id: str, kind: CommandKind, who: Who, token: str = ""
+    ) -> Command:
+        """Send what cannot wait. Names session and report, so that it expires on the host alone."""
+        printer = self.farm.printers.get(printer_id)
+        if printer is None:
+            raise NotFound(f"printer {printer_id!r}: there is none of this id")
+        contact = self.farm.contacts.get(printer_id)
+        now_s = self._clock.now().boot_s
+        lease_s = self.farm.settings.lease_s
+        if contact is None or now_s - contact.heard_s > lease_s:
+            raise Conflict(f"printer {printer_id} is offline: the command would not arrive in time")
+        live = self.farm.live_on.get(printer_id, "")
+        command = Command(
+            id=next(self._ids),
+            kind=kind,
+            session=contact.session,
+            sequence=contact.sequence,
+            attempt=live,
+            token=token,
+        )
+
+        def record(draft: Draft, now: Now) -> None:
+            draft.tell(
+                now, f"command_{kind.value}", None,
+                who=who.name, origin=who.origin, printer=printer_id,
+            )  # fmt: skip
+
+        await self._bus.publish_command(printer_id, command)
+        await self.ask(record)
+        return command
+
+    # ---- the loop ---------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take a term, load the farm; all timers of this reign begin now."""
+        term = await self._store.take_term()
+        loaded = await self._store.load()
+        self.farm.reign = Reign(term=term)
+        self.farm.load(loaded.jobs, loaded.copies, loaded.attempts, loaded.printers)
+        log.info("term %d, %d printers, %d jobs", term, len(loaded.printers), len(loaded.jobs))
+
+    async def run(self) -> None:
+        """Rounds, until cancelled or until another coordinator reigns."""
+        while True:
+            await self._wait()
+            self._wake.clear()
+            now = self._clock.now()
+            self._watch_presence(now)
+            try:
+                await self._stand_or_rise(now)
+                await self._round(now)
+            except TermLost:
+                raise
+            except StoreError as error:
+                log.error("round not stored: %s", error)
+                await asyncio.sleep(TICK_S)  # the disk may be full: no reason to spin
+            await asyncio.sleep(ROUND_SPACING_S)
+
+    async def _wait(self) -> None:
+        now_s = self._clock.now().boot_s
+        due_s = min(self._beat_s, now_s + TICK_S)
+        if self._wake_s is not None:
+            due_s = min(due_s, self._wake_s)
+        if self._inbox.empty() and due_s > now_s:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), due_s - now_s)
+
+    async def _round(self, now: Now) -> None:
+        draft = Draft(self.farm)
+        answers = self._drain(draft, now)
+        wake_s = reconcile(draft, now, self._ids)
+        self._wake_s = wake_s if wake_s != float("inf") else None
+        plan = draft.plan(self._wake_s)
+        try:
+            if plan.durable:
+                await self._store.commit(self.farm.reign.term, plan)
+            else:
+                await self._store.confirm(self.farm.reign.term)
+        except StoreError as error:
+            for answer, _ in answers:
+                if not answer.done():
+                    answer.set_exception(error)
+            raise
+        self._note_outranked(plan, now)
+        self.farm.apply(draft)
+        for note in plan.notes:
+            log.warning("%s", note)
+        for answer, result in answers:
+            if not answer.done():
+                answer.set_result(result)
+        await self._publish(plan, now)
+        for listener in self.listeners:
+            listener(plan)
+
+    def _drain(self, draft: Draft, now: Now) -> list[tuple[asyncio.Future[Any], Any]]:
+        """Fold what waits, in order; each item on a draft of its own, all or nothing."""
+        answers: list[tuple[asyncio.Future[Any], Any]] = []
+        if self._dropped:
+            log.warning("inbox was full: %d reports dropped, hosts repeat them", self._dropped)
+            self._dropped = 0
+        for _ in range(min(self._inbox.qsize(), ROUND_MAX)):
+            item = self._inbox.get_nowait()
+            child = Draft(draft)
+            if isinstance(item, _Heard):
+                reports.fold(child, item.printer, item.report, now)
+                draft.absorb(child)
+                continue
+            try:
+                result = item.act(child, now)
+            except Exception as error:  # whatever it is, it belongs to whoever asked
+                if not item.answer.done():
+                    item.answer.set_exception(error)
+                continue
+            draft.absorb(child)
+            answers.append((item.answer, result))
+        return answers
+
+    def _submit(self, act: Callable[[Draft, Now], T]) -> asyncio.Future[T] | None:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        try:
+            self._inbox.put_nowait(_Request(act, answer))
+        except asyncio.QueueFull:
+            return None
+        self._wake.set()
+        return answer
+
+    # ---- presence and term (rules 2, 9, 13) ---------------------------------------------------
+
+    def _note_connected(self, now_s: float) -> None:
+        self._beacon_heard_s = now_s
+        if self.farm.reign.connected_s is None:
+            log.info("own beacon heard: connected")
+            self.farm.reign = replace(self.farm.reign, connected_s=now_s)
+            self._wake.set()
+
+    def _watch_presence(self, now: Now) -> None:
+        """A gap in hearing ourselves starts the count of everybody's silence anew."""
+        if self._beacon_heard_s is None:
+            return
+        if now.boot_s - self._beacon_heard_s > self.farm.settings.lease_s:
+            log.warning("own beacon not heard for a lease: nothing is concluded from silence")
+            self.hear_disconnected()
+
+    def _note_outranked(self, plan: Plan, now: Now) -> None:
+        if plan.outranked and self._outranked is None:
+            self._outranked = (plan.outranked, now.boot_s)
+            log.warning("a host has observed term %d, ours is less", plan.outranked)
+
+    async def _stand_or_rise(self, now: Now) -> None:
+        """Rule 13: while beacons of a higher term arrive, stand down; else take a term above it."""
+        lease_s = self.farm.settings.lease_s
+        higher = [t for t, heard_s in self._foreign.items() if t > self.farm.reign.term
+                  and now.boot_s - heard_s <= lease_s]  # fmt: skip
+        if higher and self._beacon_heard_s is not None:
+            raise StoodDown(f"a coordinator of term {max(higher)} reigns")
+        if self._outranked is None or now.boot_s - self._outranked[1] < lease_s:
+            return
+        above, _ = self._outranked
+        term = await self._store.take_term(above)
+        log.warning("took term %d above %d: this database is older than the farm", term, above)
+        draft = Draft(self.farm)
+        for attempt in draft.live_attempts():
+            if attempt.state is State.ASSIGNED:
+                draft.put_attempt(replace(attempt, restored=True))
+        await self._store.commit(term, draft.plan())
+        self.farm.apply(draft)
+        self.farm.contacts.clear()
+        self.farm.reign = Reign(term=term, connected_s=None)
+        self._outranked, self._beacon_heard_s, self._beat_s = None, None, 0.0
+
+    # ---- what goes out ------------------------------------------------------------------------
+
+    async def _publish(self, plan: Plan, now: Now) -> None:
+        """Say what was committed: to printers whose desired changed, and to all on the beat."""
+        term, lease_s = self.farm.reign.term, self.farm.settings.lease_s
+        beat = now.boot_s >= self._beat_s
+        if beat:
+            self._beat_s = now.boot_s + lease_s / HEARTBEATS_PER_LEASE
+            self._beacon_sequence += 1
+            await self._bus.publish_beacon(term, self._beacon_sequence, online=True)
+        for printer in self.farm.printers.values():
+            changed = plan.printers.get(printer.id)
+            if beat or changed is not None:
+                contact = self.farm.contacts.get(printer.id)
+                await self._bus.publish_desired(
+                    printer.id, desired_of(printer, contact, term, lease_s)
+                )
+        for line in plan.history:
+            event = job_event(line, next(self._ids))
+            if event is not None:
+                await self._bus.publish_job_event(event)
