@@ -1,0 +1,231 @@
+"""The MQTT side of the coordinator: one paho connection, in and out of the event loop.
+
+Owns the connection, the subscriptions and the decoding of what comes in. Must not decide
+anything: a decoded message is handed to the engine, and that is all. Levels are repeated by the
+engine, so a message that cannot be sent now is dropped here and not queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from msgspec import Struct
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from coordinator.engine import Engine
+from moonraker_component import wire
+from moonraker_component.wire import Beacon, Command, Desired, JobEvent, Topics
+
+log = logging.getLogger("moonfleet.bus")
+
+KEEPALIVE_S = 10
+BACKOFF_FIRST_S = 0.25
+BACKOFF_MAX_S = 15.0
+PENDING_MAX = 20_000
+"""Messages between paho's thread and the loop; beyond it telemetry is dropped."""
+
+
+class BrokerAddress(Struct, frozen=True):
+    """Where the broker is and how to log in. `tls_ca`: path of a CA file; empty: no TLS."""
+
+    host: str
+    port: int
+    username: str = ""
+    password: str = ""
+    tls_ca: str = ""
+
+
+class MqttBus:
+    """`start()` connects and keeps connecting; `stop()` says goodbye. One per coordinator."""
+
+    def __init__(self, address: BrokerAddress, version: str, prefix: str = wire.PREFIX) -> None:
+        self._address = address
+        self._version = version
+        self._topics = Topics(prefix)
+        self._engine: Engine | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pending = 0
+        self._keeper: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._refused = ""
+        self._said: dict[str, str] = {}
+        self.connected = False
+        self.lease_s = 15.0
+        self._client = self._new_client()
+
+    def attach(self, engine: Engine) -> None:
+        """Hand everything heard to this engine."""
+        self._engine = engine
+        self.lease_s = engine.farm.settings.lease_s
+
+    async def start(self) -> None:
+        """Begin connecting; returns at once, for the broker may be away."""
+        self._loop = asyncio.get_running_loop()
+        will = Beacon(online=False, version=self._version)
+        self._client.will_set(self._topics.coordinator, wire.encode(will), qos=1, retain=True)
+        self._keeper = asyncio.create_task(self._keep_connected())
+
+    async def stop(self) -> None:
+        """Say offline, disconnect, end the network thread."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self.connected:
+            away = wire.encode(Beacon(online=False, version=self._version))
+            info = self._client.publish(self._topics.coordinator, away, qos=1, retain=True)
+            await asyncio.to_thread(info.wait_for_publish, 2.0)
+        self._client.disconnect()
+        await asyncio.to_thread(self._client.loop_stop)
+
+    # ---- out --------------------------------------------------------------------------------
+
+    async def publish_desired(self, printer_id: str, desired: Desired) -> None:
+        self._publish(self._topics.desired(printer_id), desired, retain=True)
+
+    async def publish_command(self, printer_id: str, command: Command) -> None:
+        self._publish(self._topics.command(printer_id), command, retain=False)
+
+    async def publish_job_event(self, event: JobEvent) -> None:
+        self._publish(self._topics.job_event(event.job), event, retain=False)
+
+    async def publish_beacon(self, term: int, sequence: int, online: bool) -> None:
+        beacon = Beacon(
+            online=online,
+            term=term,
+            lease_s=self.lease_s,
+            version=self._version,
+            sequence=sequence,
+        )
+        self._publish(self._topics.coordinator, beacon, retain=True)
+
+    def _publish(self, topic: str, message: wire.Message, retain: bool) -> None:
+        if self.connected:
+            self._client.publish(topic, wire.encode(message), qos=1, retain=retain)
+
+    # ---- connection ---------------------------------------------------------------------------
+
+    def _new_client(self) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+        client.max_inflight_messages_set(200)
+        client.max_queued_messages_set(5_000)
+        if self._address.username:
+            client.username_pw_set(self._address.username, self._address.password)
+        if self._address.tls_ca:
+            client.tls_set(ca_certs=self._address.tls_ca, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        return client
+
+    async def _keep_connected(self) -> None:
+        """Connect with a growing, jittered wait, for ever: also after a refused password."""
+        delay_s = BACKOFF_FIRST_S
+        while True:
+            self._lost.clear()
+            try:
+                await asyncio.to_thread(
+                    self._client.connect, self._address.host, self._address.port, KEEPALIVE_S
+                )
+                self._client.loop_start()
+                await self._lost.wait()
+                await asyncio.to_thread(self._client.loop_stop)
+                why = self._refused or "connection lost"
+                if not self._refused:
+                    delay_s = BACKOFF_FIRST_S
+            except OSError as error:
+                why = str(error)
+            self._say("broker", f"{self._address.host}:{self._address.port}: {why}")
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+            delay_s = min(delay_s * 2, BACKOFF_MAX_S)
+
+    def _on_connect(
+        self,
+        client: mqtt.Client,
+        _userdata: Any,
+        _flags: mqtt.ConnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._refused = f"the broker refused the connection: {reason}"
+            self._in_loop(self._lost.set)
+            return
+        self._refused = ""
+        wanted = [
+            (f"{self._topics.prefix}/printers/+/{leaf}", qos)
+            for leaf, qos in (("report", 1), ("telemetry", 0), ("event", 1))
+        ]
+        client.subscribe([*wanted, (self._topics.coordinator, 1)])
+        self._in_loop(self._note_connected)
+
+    def _on_disconnect(
+        self,
+        _client: mqtt.Client,
+        _userdata: Any,
+        _flags: mqtt.DisconnectFlags,
+        _reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        self._in_loop(self._note_lost)
+
+    def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+        if message.retain and message.topic != self._topics.coordinator:
+            return  # an old copy proves nothing; hosts report again within a third of a lease
+        if self._pending > PENDING_MAX and message.qos == 0:
+            return
+        self._pending += 1
+        self._in_loop(lambda: self._hear(message.topic, bytes(message.payload)))
+
+    def _in_loop(self, act: Callable[[], None]) -> None:
+        """From paho's thread into ours; the loop may be gone when we are stopping."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(act)
+
+    def _note_connected(self) -> None:
+        self.connected = True
+        self._said.clear()
+        log.info("connected to %s:%d", self._address.host, self._address.port)
+        if self._engine is not None:
+            self._engine.hear_connected()
+
+    def _note_lost(self) -> None:
+        self.connected = False
+        if self._engine is not None:
+            self._engine.hear_disconnected()
+        self._lost.set()
+
+    # ---- in -----------------------------------------------------------------------------------
+
+    def _hear(self, topic: str, payload: bytes) -> None:
+        self._pending -= 1
+        if self._engine is None:
+            return
+        try:
+            if topic == self._topics.coordinator:
+                self._engine.hear_beacon(wire.decode(Beacon, payload))
+                return
+            printer_id, leaf = self._topics.split(topic)
+            if leaf == "report":
+                self._engine.hear_report(printer_id, wire.decode(wire.Report, payload))
+            elif leaf == "telemetry":
+                self._engine.hear_telemetry(printer_id, wire.decode(wire.Telemetry, payload))
+            elif leaf == "event":
+                self._engine.hear_event(printer_id, wire.decode(wire.Event, payload))
+        except wire.WireError as error:
+            self._say(topic, f"{topic}: message refused: {error}")
+
+    def _say(self, key: str, text: str) -> None:
+        """Log a trouble once, until it changes or the connection is renewed."""
+        if self._said.get(key) != text:
+            if len(self._said) > 1_000:
+                self._said.clear()
+            self._said[key] = text
+            log.warning("%s", text)

@@ -1,0 +1,147 @@
+"""The coordinator's configuration: one TOML file, checked once, frozen afterwards.
+
+Owns the options, their defaults and their bounds. Must not start anything.
+
+    moonfleet.toml in the data folder, or --config PATH; single options by --set farm.lease_s=10
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from coordinator.core.farm import Settings
+from moonraker_component import wire
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used: names file, option, value and what is allowed."""
+
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class ServerOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """HTTP. Until users and TLS exist only loopback addresses are served.
+
+    `public_url` is how hosts reach the coordinator, for their downloads; empty: the address.
+    """
+
+    address: str = "127.0.0.1"
+    port: Port = 8008
+    public_url: str = ""
+
+
+class MqttOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker. An empty `host`: the coordinator runs a Mosquitto of its own on `port`."""
+
+    host: str = ""
+    port: Port = 1883
+    username: str = ""
+    password: str = ""
+    tls_ca: str = ""
+    prefix: str = wire.PREFIX
+
+
+class FarmOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Times of the farm, in seconds. See docs/configuration.md for what each one costs."""
+
+    lease_s: Annotated[float, Meta(ge=0.5, le=600)] = 15.0
+    fence_s: Annotated[float, Meta(ge=0.5, le=86400)] = 120.0
+    fence_margin_s: Annotated[float, Meta(ge=0, le=86400)] = 120.0
+    offline_grace_s: Annotated[float, Meta(ge=1, le=2592000)] = 300.0
+    prepare_s: Annotated[float, Meta(ge=1, le=86400)] = 1800.0
+    express_patience_s: Annotated[float, Meta(ge=1)] = 7200.0
+    rest_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+
+
+class FileOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """The stored G-code: largest file, and disk space that is never used up."""
+
+    size_max_mb: Annotated[int, Meta(ge=1)] = 1900
+    disk_reserve_mb: Annotated[int, Meta(ge=0)] = 200
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything. `database_url` empty: SQLite in the data folder."""
+
+    server: ServerOptions = ServerOptions()
+    mqtt: MqttOptions = MqttOptions()
+    farm: FarmOptions = FarmOptions()
+    files: FileOptions = FileOptions()
+    database_url: str = ""
+
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def load(path: Path | None, overrides: list[str]) -> Config:
+    """Read the file (none: all defaults), lay `section.option=value` over it, check everything."""
+    data: dict[str, Any] = {}
+    if path is not None and path.exists():
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not TOML: {error}") from error
+    for override in overrides:
+        _lay_over(data, override)
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path or 'configuration'}: {error}") from error
+    _check(config)
+    return config
+
+
+def settings_of(config: Config) -> Settings:
+    """The part that decisions depend on."""
+    farm = config.farm
+    base = config.server.public_url.rstrip("/")
+    base = base or f"http://{config.server.address}:{config.server.port}"
+    return Settings(
+        lease_s=farm.lease_s,
+        fence_s=farm.fence_s,
+        fence_margin_s=farm.fence_margin_s,
+        offline_grace_s=farm.offline_grace_s,
+        prepare_s=farm.prepare_s,
+        express_patience_s=farm.express_patience_s,
+        rest_s=farm.rest_s,
+        file_url=base + "/api/v1/attempts/{attempt}/file",
+    )
+
+
+def _lay_over(data: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *sections, option = name.strip().split(".")
+    if not equals or not option or len(sections) > 1:
+        raise ConfigError(f"--set {override!r}: write section.option=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for section in sections:
+        data = data.setdefault(section, {})
+    data[option] = value
+
+
+def _check(config: Config) -> None:
+    farm = config.farm
+    if config.server.address not in LOOPBACK:
+        raise ConfigError(
+            f"server.address {config.server.address!r}: only {', '.join(LOOPBACK)} for now"
+        )
+    if farm.lease_s > farm.fence_s:
+        raise ConfigError(f"farm.fence_s {farm.fence_s:g}: not below lease_s ({farm.lease_s:g})")
+    least_s = 2 * farm.lease_s
+    if farm.offline_grace_s < least_s:
+        raise ConfigError(
+            f"farm.offline_grace_s {farm.offline_grace_s:g}: at least two leases ({least_s:g})"
+        )
+    try:
+        wire.Topics(config.mqtt.prefix)
+    except wire.WireError as error:
+        raise ConfigError(f"mqtt.prefix: {error}") from error
