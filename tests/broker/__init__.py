@@ -1,0 +1,1 @@
+"""The embedded MQTT broker, tested with the real Mosquitto."""

@@ -1,0 +1,1 @@
+"""What is kept of G-code files and what is read from them."""
