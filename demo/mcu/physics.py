@@ -24,6 +24,8 @@ from .wiring import (
 )
 
 AMBIENT_C = 22.0
+SHORTED_ADC_RATIO = 0.001
+"""A short has the few ohms of its wires; at none at all the beta formula turns to frost."""
 SensorFault = Literal["ok", "open", "short"]
 
 
@@ -68,7 +70,7 @@ class Heater:
         if self.sensor == "open":
             return 1.0
         if self.sensor == "short":
-            return 0.0
+            return SHORTED_ADC_RATIO
         return thermistor_adc_ratio(self.temperature_c)
 
     def reboot(self) -> None:
