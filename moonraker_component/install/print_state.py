@@ -13,6 +13,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
+from typing import Any
 
 DEFAULT_PORT = 7125  # Moonraker's docs/configuration.md, [server]
 TIMEOUT_S = 10.0
@@ -37,19 +38,26 @@ def server_options(text: str) -> tuple[str, int]:
     return host, port
 
 
-def ask(host: str, port: int) -> str:
-    """Return one of the words above; raises OSError or ValueError when there is no telling."""
-    netloc = f"[{host}]" if ":" in host else host
-    url = f"http://{netloc}:{port}/printer/objects/query?print_stats&virtual_sdcard"
+def get(base: str, path: str) -> Any:
+    """Return the `result` that Moonraker at `base` answers to `path`."""
     # A proxy set for downloads must not be asked about this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(base + path, timeout=TIMEOUT_S) as answer:
+        return json.loads(answer.read(ANSWER_BYTES_MAX))["result"]
+
+
+def ask(base: str) -> str:
+    """Return one of the words above; raises OSError, ValueError or KeyError if none is sure."""
     try:
-        with opener.open(url, timeout=TIMEOUT_S) as answer:
-            status = json.loads(answer.read(ANSWER_BYTES_MAX))["result"]["status"]
+        status = get(base, "/printer/objects/query?print_stats&virtual_sdcard")["status"]
     except urllib.error.HTTPError as error:
-        if error.code == 503:  # "Klippy Host not connected"
-            return "no-klipper"
-        raise
+        # 404 before the first Klipper has connected, 503 after it has gone.
+        if error.code not in (404, 503):
+            raise
+        info = get(base, "/server/info")
+        if info["klippy_connected"] and info["klippy_state"] == "ready":
+            raise
+        return "no-klipper"
     except urllib.error.URLError as error:
         if isinstance(error.reason, ConnectionRefusedError):
             return "no-moonraker"
@@ -64,7 +72,8 @@ def main(path: str) -> int:
     try:
         with open(path, encoding="utf-8") as file:
             host, port = server_options(file.read())
-        print(ask(host, port))
+        netloc = f"[{host}]" if ":" in host else host
+        print(ask(f"http://{netloc}:{port}"))
     except (OSError, ValueError, KeyError) as error:
         print(f"cannot ask Moonraker ({path}) whether it prints: {error}", file=sys.stderr)
         return 1

@@ -1,0 +1,1 @@
+"""The tests: one folder per folder of the product, each of which it may import."""
