@@ -140,7 +140,10 @@ def remove_records(folder, attempts):
 
 def parse_record(attempt, text):
     """Return the Record in text, or raise ValueError naming the field that is wrong."""
-    data = json.loads(text)
+    try:
+        data = json.loads(text)
+    except RecursionError as e:
+        raise ValueError("record of %s is nested too deeply" % (attempt,)) from e
     if not isinstance(data, dict):
         raise ValueError("record of %s is no JSON object" % (attempt,))
     for field in rules.Record._fields:
