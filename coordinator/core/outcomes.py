@@ -37,7 +37,9 @@ def end(
         fenced=False,
     )
     draft.put_attempt(ended)
-    kind = "completed" if accepted else ("surplus" if outcome is Outcome.COMPLETE else outcome)
+    kind = (
+        "completed" if accepted else ("surplus" if outcome is Outcome.COMPLETE else outcome.value)
+    )
     draft.tell(now, f"attempt_{kind}", ended, text=f"{cause}: {message}" if cause else message)
     _count_on_printer(draft, ended, now)
     if accepted:

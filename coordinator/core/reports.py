@@ -22,6 +22,7 @@ from moonraker_component.wire import (
     Outcome,
     Phase,
     Report,
+    Want,
 )
 
 UNSTARTED = (None, Phase.PREPARING, Phase.PREPARED)
@@ -144,14 +145,20 @@ def _fold_attempt(draft: Draft, printer_id: str, told: AttemptReport, now: Now) 
     if changed != attempt:
         draft.put_attempt(changed)
         if changed.phase is not attempt.phase:
-            draft.tell(now, f"attempt_{told.phase}", changed, text=told.message)
+            draft.tell(now, f"attempt_{told.phase.value}", changed, text=told.message)
 
 
 def _shown(draft: Draft, attempt: Attempt, now: Now) -> Attempt:
-    """Armed, and the print shows: it has started."""
+    """Armed, and the print shows: it has started.
+
+    A withdrawal that came too late is over: left set, it would starve the fence of a print that
+    is wanted after all.
+    """
     if attempt.phase not in STARTED_PHASES:
         return attempt
     draft.tell(now, "attempt_started", attempt)
+    if attempt.take_back == Want.WITHDRAW:
+        attempt = replace(attempt, take_back="", why_back="")
     return replace(
         attempt,
         state=advance(attempt.state, Event.SHOWN),

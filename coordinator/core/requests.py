@@ -265,7 +265,7 @@ def settle(draft: Draft, attempt_id: str, seen: Settlement, who: Who, now: Now) 
     if attempt is None:
         raise NotFound(f"attempt {attempt_id!r}: there is none of this id")
     if not attempt.live:
-        raise Conflict(f"attempt {attempt_id} has already ended: {attempt.outcome}")
+        raise Conflict(f"attempt {attempt_id} has already ended: {attempt.outcome.value}")
     if attempt.state is State.ASSIGNED:
         raise Conflict(f"attempt {attempt_id} has not been told to start: cancel or hold its job")
     text = f"settled by {who.name}"

@@ -1,0 +1,1 @@
+"""The farm in one process, under one seed."""
