@@ -144,7 +144,8 @@ need_packages() {
 }
 
 install_packages() {
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq
+        -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
     local had_mosquitto=0 name
     package_present mosquitto && had_mosquitto=1
     guard_daemons
@@ -153,11 +154,19 @@ install_packages() {
     unguard_daemons
     # The coordinator starts a broker of its own; Debian's would take port 1883 at the next boot.
     if [ "$had_mosquitto" = 0 ] && [ -e /lib/systemd/system/mosquitto.service ]; then
-        change 'disable mosquitto.service' as_root deb-systemd-helper disable mosquitto.service
+        change 'disable mosquitto.service' disable_mosquitto
     fi
     for name in "$@"; do
         package_present "$name" || fail 1 "apt-get installed $name, but it cannot be used"
     done
+}
+
+disable_mosquitto() {
+    if has systemctl; then
+        as_root systemctl --quiet disable mosquitto.service
+    else
+        as_root rm -f /etc/systemd/system/multi-user.target.wants/mosquitto.service
+    fi
 }
 
 # While this file stands, Debian's packages start no service (invoke-rc.d asks it).
