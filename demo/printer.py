@@ -28,10 +28,12 @@ from demo.mcu.ledger import Ledger, read_ledger
 from demo.mcu.wiring import KinematicsName
 from demo.processes import Child
 from demo.profile import Profile
+from demo.waiting import NeverCame, until
 
 READY_DEADLINE_S = 120.0
 """Generous: the first start of a Klipper host compiles C, and many may start at once."""
 HTTP_DEADLINE_S = 60.0
+CLOCK_DEADLINE_S = 20.0
 POLL_S = 0.1
 
 
@@ -45,6 +47,21 @@ def free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+def _error_text(body: bytes) -> str:
+    """What Moonraker says went wrong.
+
+    Tornado replaces a reason that HTTP's status line cannot carry by "Unknown"; then the text
+    is only in the last line of the traceback.
+    """
+    try:
+        error = json.loads(body)["error"]
+        text, traceback = str(error["message"]), str(error.get("traceback", ""))
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")[:500]
+    last = traceback.strip().rpartition("\n")[2]
+    return last if text == "Unknown" and last else text
 
 
 class VirtualPrinter:
@@ -124,6 +141,7 @@ class VirtualPrinter:
         await self.klippy.start()
         await self.moonraker.start()
         await self.wait_ready(ready_deadline_s)
+        await self._settle_clock()
 
     async def stop(self) -> None:
         """End all of it in an orderly way."""
@@ -224,8 +242,8 @@ class VirtualPrinter:
             with urllib.request.urlopen(request, timeout=HTTP_DEADLINE_S) as response:
                 return json.load(response)["result"]
         except urllib.error.HTTPError as error:
-            text = error.read().decode(errors="replace")
-            raise OSError(f"{method} {path}: {error.code}: {text[:500]}") from error
+            text = _error_text(error.read())
+            raise OSError(f"{method} {path}: {error.code}: {text}") from error
 
     def _children(self) -> tuple[Child, Child, Child]:
         paths, profile = self.paths, self.profile
@@ -265,18 +283,33 @@ class VirtualPrinter:
         conf = klipper_config.moonraker_conf(paths, self.port, self.moonraker_section)
         paths.moonraker_conf.write_text(conf)
 
+    async def _settle_clock(self) -> None:
+        """A klippy that misjudges the clock prints for a while and then fails: begin anew."""
+        for last_try in (False, True):
+            try:
+                await until("the clock is true", self.clock_is_true, CLOCK_DEADLINE_S)
+                return
+            except NeverCame as error:
+                if last_try:
+                    raise NotReady(self._told(f"klippy misjudges its clock: {error}")) from error
+                await self.post("/printer/firmware_restart")
+                await self.wait_ready()
+
     async def _start_mcu(self) -> None:
         """klippy looks for its port only once in a while: have it there first."""
         await self.mcu.start()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + READY_DEADLINE_S
-        while loop.time() < end and self.mcu.running:
-            try:
-                self.ctl.status()
-                return
-            except ControlError:
-                await asyncio.sleep(POLL_S / 5)
-        raise NotReady(self._told("the virtual micro-controller does not answer"))
+        try:
+            await until("the micro-controller answers", self._mcu_answers, poll_s=POLL_S / 5)
+        except NeverCame as error:
+            raise NotReady(self._told(str(error))) from error
+
+    def _mcu_answers(self) -> bool:
+        if not self.mcu.running:
+            raise NotReady(self._told("the virtual micro-controller ended"))
+        try:
+            return bool(self.ctl.status())
+        except ControlError:
+            return False
 
     def _told(self, what: str) -> str:
         logs = "\n".join(

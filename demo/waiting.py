@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 Found = TypeVar("Found")
 
@@ -17,12 +17,24 @@ class NeverCame(TimeoutError):
     """What was waited for did not become so in time."""
 
 
+@overload
 async def until(
     what: str,
-    condition: Callable[[], Found | Awaitable[Found]],
-    deadline_s: float = 60.0,
-    poll_s: float = 0.05,
-) -> Found:
+    condition: Callable[[], Awaitable[Found]],
+    deadline_s: float = ...,
+    poll_s: float = ...,
+) -> Found: ...
+
+
+@overload
+async def until(
+    what: str, condition: Callable[[], Found], deadline_s: float = ..., poll_s: float = ...
+) -> Found: ...
+
+
+async def until(
+    what: str, condition: Callable[[], Any], deadline_s: float = 60.0, poll_s: float = 0.05
+) -> Any:
     """Call `condition` (plain or async) until it returns something true; return that.
 
     Raises NeverCame, naming `what` and the last value seen, after `deadline_s`.

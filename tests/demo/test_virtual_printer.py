@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from demo.extrusion import expected_extrusion_mm
+from demo.farm import farm
 from demo.hosts import KLIPPY_2023
 from demo.mcu.control import ControlError
 from demo.mcu.ledger import CUT_OFF, Start, is_finished
@@ -249,22 +250,22 @@ async def test_the_products_section_ejects_after_a_complete_print(make: Make) ->
     await until("the latch is set", latched, DEADLINE_S)
 
 
-async def test_two_printers_side_by_side_keep_their_own_ledgers(make: Make) -> None:
-    left = await make(Profile("left", speed=SPEED))
-    right = await make(Profile("right", speed=SPEED))
-    await left.start_print(left.put_file(TILE))
-    await right.start_print(right.put_file(TILE, "other/tile.gcode"))
-    assert is_finished(await ended(left), expected_extrusion_mm(TILE))
-    assert is_finished(await ended(right), expected_extrusion_mm(TILE))
-    assert list(left.ledger().totals) == ["tile_pla.gcode"]
-    assert list(right.ledger().totals) == ["other/tile.gcode"]
+async def test_printers_side_by_side_keep_their_own_ledgers(tmp_path: Path) -> None:
+    profiles = [Profile(name, speed=10.0) for name in ("left", "middle", "right")]
+    async with farm([VirtualPrinter(profile, tmp_path) for profile in profiles]) as printers:
+        for printer in printers:
+            name = f"{printer.profile.name}/tile.gcode"
+            await printer.start_print(printer.put_file(TILE, name))
+        for printer in printers:
+            assert is_finished(await ended(printer), expected_extrusion_mm(TILE))
+            assert list(printer.ledger().totals) == [f"{printer.profile.name}/tile.gcode"]
 
 
 async def test_bad_requests_are_refused_by_name(make: Make) -> None:
     printer = await make()
-    with pytest.raises(ControlError, match="melt.*allowed are"):
+    with pytest.raises(ControlError, match=r"melt.*allowed are"):
         printer.ctl.ask("melt")
-    with pytest.raises(ControlError, match="nozzle.*allowed are extruder, bed"):
+    with pytest.raises(ControlError, match=r"nozzle.*allowed are extruder, bed"):
         printer.ctl.ask("fault", fault="thermistor", heater="nozzle", state="open")
     with pytest.raises(ControlError, match="plugged in"):
         printer.ctl.replug()

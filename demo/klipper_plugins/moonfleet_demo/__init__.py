@@ -42,6 +42,9 @@ class MoonfleetDemo:
         self._listen(stats, "note_error", lambda: self._note_end("error"))
         self._listen(stats, "note_cancel", lambda: self._note_end("cancelled"))
         self._listen(stats, "reset", lambda: self._note_end("reset"))
+        # A klippy that was killed told no end, and the board may have kept
+        # its configuration: nothing runs now.
+        self._send("end", "", "reset", None)
 
     def _listen(self, stats, name, heard):
         original = getattr(stats, name)
