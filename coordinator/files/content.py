@@ -9,7 +9,6 @@ and never on the event loop; of a file no more than a few chunks are in memory a
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
 import hashlib
 import os
@@ -24,6 +23,8 @@ from typing import BinaryIO, ParamSpec, TypeVar
 
 import msgspec
 
+from coordinator.files.disk import NoRoom, OpenFile, no_room_told, sync_folder
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -37,7 +38,6 @@ BLOCK_BYTES = 1024**2
 READ_BYTES = 256 * 1024
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class FilesError(Exception):
@@ -182,7 +182,7 @@ class ContentStore:
         """
         path = self.path_of(sha256)
         try:
-            file = await self.in_thread(_OpenFile, path)
+            file = await self.in_thread(OpenFile, path)
         except FileNotFoundError:
             raise NoSuchContent(f"({sha256})") from None
         try:
@@ -218,7 +218,7 @@ class ContentStore:
             except FileNotFoundError:
                 return False
             self._used_bytes -= size_bytes
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         return True
 
     def _check_size(self, size_bytes: int) -> None:
@@ -243,11 +243,11 @@ class ContentStore:
                 return False
             if not target.parent.is_dir():
                 target.parent.mkdir(exist_ok=True)
-                _sync_folder(self._files)
+                sync_folder(self._files)
             # A content of another size than its digest demands was damaged on this disk:
             # the upload that has just been checked heals it.
             os.replace(arrived, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
             self._used_bytes += size_bytes - (known_bytes or 0)
         return True
 
@@ -293,7 +293,7 @@ class Intake:
         if self._size_bytes == 0:
             raise EmptyFile()
         await self._flush()
-        return await self._store.in_thread(self._complete)
+        return await self._on_disk(self._complete)
 
     async def abort(self) -> None:
         """Forget what has arrived; does nothing once finished or aborted."""
@@ -302,14 +302,20 @@ class Intake:
     async def _flush(self) -> None:
         block, self._block, self._block_bytes = b"".join(self._block), [], 0
         if block:
-            await self._store.in_thread(self._append, block)
+            await self._on_disk(self._append, block)
+
+    async def _on_disk(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await self._store.in_thread(function, *args, **kwargs)
+        except NoRoom as error:
+            raise DiskFull(f"({error})") from error
 
     def _append(self, block: bytes) -> None:
         with self._lock:
             if not self._is_open:
                 raise Incomplete("(the upload was ended)")
             self._store._check_room(len(block))
-            with _full_disk_told():
+            with no_room_told():
                 if self._file is None:
                     self._file = self._path.open("xb", buffering=0)
                 rest = memoryview(block)
@@ -322,7 +328,7 @@ class Intake:
             if self._file is None or not self._is_open:
                 raise Incomplete("(the upload was ended)")
             digest = self._sha256.hexdigest()
-            with _full_disk_told():
+            with no_room_told():
                 os.fsync(self._file.fileno())
                 is_new = self._store._keep(self._path, digest, self._size_bytes)
             self._shut(self._file)
@@ -340,43 +346,3 @@ class Intake:
         if file is not None:
             file.close()
         self._store._intake_closed()
-
-
-class _OpenFile:
-    """A file read at positions by several threads in turn.
-
-    The lock keeps a close from freeing the descriptor's number while a read whose caller was
-    cancelled is still on its way to the kernel: it would read whatever gets that number next.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        self._file = path.open("rb", buffering=0)
-
-    def read_at(self, position: int, wanted: int) -> bytes:
-        with self._lock:
-            return os.pread(self._file.fileno(), wanted, position)
-
-    def close(self) -> None:
-        with self._lock:
-            self._file.close()
-
-
-class _full_disk_told:
-    """Turn the operating system's ways of saying "no room" into DiskFull."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            raise DiskFull(f"({error.strerror})") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    # A rename is durable only once its folder is.
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

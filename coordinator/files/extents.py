@@ -18,6 +18,8 @@ from collections.abc import Iterable
 import msgspec
 
 from coordinator.files.arcs import arc_box
+from coordinator.files.words import letters, temperature_c
+from coordinator.files.words import parameters as parameters_of
 
 LINE_BYTES_MAX = 256 * 1024
 TOOLS_MAX = 64
@@ -29,8 +31,6 @@ _MOVE = re.compile(
 )
 # Klipper's own way of cutting: letters, then digits; "G1X10" is a G1, "N7 G1 X10" too.
 _COMMAND = re.compile(rb"(?:[Nn]\d+\s*)?([A-Za-z_]+)([\d.]*)")
-_LETTER = re.compile(rb"([A-Z])\s*(-?\+?[\d.]+)")
-_PARAMETER = re.compile(r"(\w+)\s*=\s*([^\s;]+)")
 _START_MACRO = re.compile(r"PRINT_?START|START_?PRINT|START_?GCODE")
 
 # What start macros commonly call their temperatures (no standard exists: these are the names in
@@ -226,7 +226,7 @@ class _Machine:
         word, name = match[1], (match[1] + match[2]).upper().decode()
         rest = text[match.end() :]
         if len(word) == 1 and match[2]:
-            self._traditional(name, _letters(rest.upper()))
+            self._traditional(name, letters(rest.upper()))
         elif not rest or b"_" in word or b"=" in rest:
             self.commands += 1
             self._extended(name, rest.decode("utf-8", "replace"))
@@ -296,19 +296,19 @@ class _Machine:
         if name == "SET_PRINT_STATS_INFO":
             self.reports_layers = True
         elif name == "SET_HEATER_TEMPERATURE":
-            values = _parameters(parameters)
+            values = parameters_of(parameters)
             heater = values.get("HEATER", "").lower()
             kind = "bed" if heater == "heater_bed" else heater.rstrip("0123456789")
             if kind in ("bed", "extruder", "chamber"):
-                self._asks(kind, _temperature(values.get("TARGET")))
+                self._asks(kind, temperature_c(values.get("TARGET")))
         elif _START_MACRO.search(name):
-            for key, value in _parameters(parameters).items():
+            for key, value in parameters_of(parameters).items():
                 if key in _EXTRUDER_PARAMETERS:
-                    self._asks("extruder", _temperature(value))
+                    self._asks("extruder", temperature_c(value))
                 elif key in _BED_PARAMETERS:
-                    self._asks("bed", _temperature(value))
+                    self._asks("bed", temperature_c(value))
                 elif key in _CHAMBER_PARAMETERS:
-                    self._asks("chamber", _temperature(value))
+                    self._asks("chamber", temperature_c(value))
 
     def _asks(self, heater: str, target_c: float | None) -> None:
         if target_c is not None and target_c > self.hottest_c.get(heater, 0.0):
@@ -317,29 +317,3 @@ class _Machine:
 
 def _number(text: bytes | None) -> float | None:
     return None if text is None else float(text)
-
-
-def _letters(text: bytes) -> dict[str, float]:
-    """The letters of a traditional command with their numbers; a bare letter (G28 X) is 0."""
-    found: dict[str, float] = {}
-    for letter in re.findall(rb"\b([A-Z])\b", text):
-        found[letter.decode()] = 0.0
-    for letter, number in _LETTER.findall(text):
-        try:
-            found[letter.decode()] = float(number)
-        except ValueError:
-            # "X1.2.3": not a number, and as little a move to Klipper.
-            found.pop(letter.decode(), None)
-    return found
-
-
-def _parameters(text: str) -> dict[str, str]:
-    return {key.upper(): value for key, value in _PARAMETER.findall(text)}
-
-
-def _temperature(value: str | None) -> float | None:
-    try:
-        degrees_c = float(value or "")
-    except ValueError:
-        return None
-    return degrees_c if math.isfinite(degrees_c) else None

@@ -47,7 +47,10 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_file(path: Path) -> Inspection:
-    """Read the whole file. Blocking and long (measured: 20 MB a second); see Inspector."""
+    """Read the whole file. Blocking and long; see Inspector.
+
+    Measured with 100 MB of a sliced cube on one of two cores: 7 s, 33 MiB.
+    """
     metadata = read_metadata(path)
     analysis = analyse(_chunks(path))
     return Inspection(

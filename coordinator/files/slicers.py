@@ -15,11 +15,7 @@ from functools import cached_property
 
 import msgspec
 
-_COMMENT = re.compile(r"^;[ \t]*([^=:,\n]+?)[ \t]*[=:,](.*)$", re.MULTILINE)
-_NUMBER = re.compile(r"\d*\.?\d+")
-_LIST_ITEM = re.compile(r'"((?:\\.|[^"\\])*)"|([^,;]+)')
-_DURATION_PART = re.compile(r"(\d+)\s*(d|h|m|s)")
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+from coordinator.files.comments import Comments, leading_number
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,56 +37,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     layer_count: int | None = None
     printer_vendor: str | None = None
     printer_model: str | None = None
-
-
-class Comments:
-    """The `; key = value`, `;KEY:value` and `; key,value` comments of one window of a file."""
-
-    def __init__(self, text: str) -> None:
-        self.pairs = [(key, value.strip()) for key, value in _COMMENT.findall(text)]
-        self._first: dict[str, str] = {}
-        for key, value in self.pairs:
-            self._first.setdefault(key, value)
-
-    def text(self, key: str) -> str | None:
-        """The first value of `key`, without quotes; None where absent or empty."""
-        return self._first.get(key, "").strip('"') or None
-
-    def number(self, key: str) -> float | None:
-        """The number that the first value of `key` begins with."""
-        match = _NUMBER.match(self._first.get(key, ""))
-        return float(match[0]) if match else None
-
-    def numbers(self, key: str) -> list[float]:
-        """All numbers in the first value of `key`."""
-        return [float(number) for number in _NUMBER.findall(self._first.get(key, ""))]
-
-    def total(self, key: str) -> float | None:
-        """The sum of the numbers of `key`, one per extruder; None where there are none."""
-        numbers = self.numbers(key)
-        return sum(numbers) if numbers else None
-
-    def whole(self, key: str) -> int | None:
-        """The whole number that the first value of `key` begins with."""
-        number = self.number(key)
-        return None if number is None else int(number)
-
-    def items(self, key: str) -> tuple[str, ...]:
-        """The items of a list separated by ',' or ';', each perhaps in quotes."""
-        found = []
-        for quoted, plain in _LIST_ITEM.findall(self._first.get(key, "")):
-            item = (quoted.replace('\\"', '"') or plain).strip()
-            if item:
-                found.append(item)
-        return tuple(found)
-
-    def duration_s(self, *keys: str) -> float | None:
-        """Seconds of the first present key, from the like of `1d 2h 3m 4s`."""
-        for key in keys:
-            parts = _DURATION_PART.findall(self._first.get(key, ""))
-            if parts:
-                return float(sum(int(count) * _SECONDS[unit] for count, unit in parts))
-        return None
 
 
 @dataclass
@@ -184,9 +130,9 @@ def _highest_layer(text: str) -> float | None:
         if line == ";BEFORE_LAYER_CHANGE":
             # The height is the next line, or the one behind a line of the user's own.
             for candidate in reversed(lines[index + 1 : index + 3]):
-                number = _NUMBER.match(candidate[1:])
-                if candidate.startswith(";") and number:
-                    heights.append(float(number[0]))
+                height_mm = leading_number(candidate[1:])
+                if candidate.startswith(";") and height_mm is not None:
+                    heights.append(height_mm)
                     break
     if heights:
         return max(heights)
@@ -221,7 +167,7 @@ def _read_bambu(windows: Windows) -> Facts:
 
 def _read_cura(windows: Windows) -> Facts:
     head = windows.head_comments
-    times = [_leading_number(value) for key, value in head.pairs if key == "TIME"]
+    times = [leading_number(value) for key, value in head.pairs if key == "TIME"]
     filament_m = head.total("Filament used")
     material, name = head.text("Filament type"), head.text("Filament name")
     return Facts(
@@ -265,14 +211,14 @@ def _simplify3d_temp(head: Comments, name: str, kind: str) -> float | None:
     values = (head.text("temperatureSetpointTemperatures") or "").split(",")
     for heater, value in zip(names, values, strict=False):
         if heater == name:
-            return _leading_number(value)
+            return leading_number(value)
     current = ""
     for key, value in head.pairs:
         if key == "temperatureType":
             current = value
         elif key == "temperatureSetpoints" and current == kind:
             # "1|210": from layer 1 on 210 degrees.
-            return _leading_number(value.partition("|")[2])
+            return leading_number(value.partition("|")[2])
     return None
 
 
@@ -290,11 +236,6 @@ def _waited_for(head: str, command: str) -> float | None:
     """The first temperature that `command` waits for, where no comment names it."""
     match = re.search(command + r" S(\d*\.?\d+)", head)
     return float(match[1]) if match else None
-
-
-def _leading_number(value: str) -> float | None:
-    match = _NUMBER.match(value)
-    return float(match[0]) if match else None
 
 
 def _first(*values: float | None) -> float | None:

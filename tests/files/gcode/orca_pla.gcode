@@ -319,9 +319,9 @@ G1 X100 Y100 E2.5
 PRINT_END
 ; EXECUTABLE_BLOCK_END
 
-; filament used [mm] = 30.00
+; filament used [mm] = 20.00, 10.00
 ; filament used [cm3] = 0.07
-; filament used [g] = 0.09
+; filament used [g] = 0.06, 0.03
 ; filament cost = 0.00
 ; total filament used [g] = 0.09
 ; total filament cost = 0.00
