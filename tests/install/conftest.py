@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +34,8 @@ def moonraker_checkout(shared_folder: Path) -> Path:
     subprocess.run(
         [*download, "--dest", shared_folder, f"moonraker=={MOONRAKER_VERSION}"], check=True
     )
-    with tarfile.open(shared_folder / f"moonraker-{MOONRAKER_VERSION}.tar.gz") as archive:
-        archive.extractall(shared_folder, filter="data")
+    archive = shared_folder / f"moonraker-{MOONRAKER_VERSION}.tar.gz"
+    subprocess.run(["tar", "-C", shared_folder, "-xzf", archive], check=True)
     checkout = shared_folder / f"moonraker-{MOONRAKER_VERSION}"
     git = ["git", "-C", str(checkout), "-c", "user.name=test", "-c", "user.email=test@invalid"]
     subprocess.run([*git, "init", "--quiet"], check=True)

@@ -26,6 +26,7 @@ def running_moonraker(data: Path, environment: Path, sections: str = "") -> Iter
     port = free_port()
     conf = data / "config/moonraker.conf"
     conf.parent.mkdir(parents=True)
+    (data / "logs").mkdir()
     conf.write_text(
         f"[server]\nhost: 127.0.0.1\nport: {port}\n\n"
         "[machine]\nprovider: none\nvalidate_service: False\n\n"
