@@ -180,7 +180,7 @@ def refuse_command(host: Host, command: Command, now_s: float) -> str:
     """Why this command is dropped, or empty: rule 14, commands are never late.
 
     A command lives lease_s from the moment in which this session sent the report it names, and
-    one that names an attempt is meant for that print alone.
+    one that names an attempt never hits the print of another.
     """
     if command.session != host.session:
         return f"it is for session {command.session}"
@@ -190,8 +190,8 @@ def refuse_command(host: Host, command: Command, now_s: float) -> str:
     if now_s >= sent_s + host.lease_s:
         return f"report {command.sequence} was sent {now_s - sent_s:.1f} s ago"
     running = host.running
-    if command.attempt and (running is None or running.id != command.attempt):
-        return f"attempt {command.attempt} does not run"
+    if command.attempt and running is not None and running.id != command.attempt:
+        return f"it is about attempt {command.attempt}, and {running.id} runs"
     return ""
 
 
