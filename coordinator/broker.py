@@ -31,7 +31,8 @@ from typing import Any
 
 from coordinator import broker_acl, broker_config
 from coordinator.broker_config import BrokerPaths, Credentials
-from coordinator.dynsec import BrokerUnreachable, Dynsec, LoginRefused
+from coordinator.dynsec import Dynsec
+from coordinator.dynsec_link import BrokerUnreachable, LoginRefused
 from coordinator.stale import end_stale
 from moonraker_component import wire
 

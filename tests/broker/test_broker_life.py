@@ -226,6 +226,18 @@ async def test_no_password_is_logged_or_readable_by_others(
     assert json.loads((folder / "secrets.json").read_text())
 
 
+async def test_a_broker_that_cannot_come_back_is_given_up_and_told(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordinator.broker.RESTARTS_MAX", 2)
+    (tmp_path / "broker" / "mosquitto.conf").write_text("no_such_option true\n")
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGKILL)
+    with pytest.raises(BrokerFailed, match="given up after 2 starts"):
+        async with asyncio.timeout(DEADLINE_S):
+            await broker.failed()
+
+
 def test_restarts_wait_longer_each_time_and_never_too_long() -> None:
     waits = [restart_delay_s(failures, 0.5) for failures in range(40)]
     assert waits == sorted(waits)

@@ -10,7 +10,8 @@ import pytest
 
 from coordinator.broker import HOST, Broker
 from coordinator.broker_config import Credentials
-from coordinator.dynsec import Dynsec, LoginRefused
+from coordinator.dynsec import Dynsec
+from coordinator.dynsec_link import LoginRefused
 
 from .conftest import Connect, Mqtt
 
