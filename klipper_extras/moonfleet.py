@@ -223,7 +223,8 @@ class Moonfleet:
             return
         self._unload(ask.filename)
         if not error.startswith(REFUSED):
-            error = REFUSED + "not_started: " + error
+            # One line: Moonraker's HTTP answer drops a message that has more.
+            error = REFUSED + "not_started: " + " ".join(error.split())
         raise self.printer.command_error(error)
 
     def _unload(self, filename):

@@ -57,7 +57,7 @@ def refuse_ask(ask):
                        " not starting with a dot" % (ask.attempt[:120],))
     if (len(parts) != 3 or parts[0] != FOLDER or parts[1] != ask.attempt
             or not is_safe_name(parts[2]) or not parts[2].endswith(".gcode")):
-        return Refusal("unsafe_name", "filename %r: wanted is %s/%s/<name>.gcode"
+        return Refusal("unsafe_name", "filename %r: wanted is %s/%s/NAME.gcode"
                        % (ask.filename[:120], FOLDER, ask.attempt))
     for field in ("copy", "job"):
         value = getattr(ask, field)
