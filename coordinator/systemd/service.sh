@@ -13,7 +13,8 @@ usage: ./install.sh coordinator [options]
 Sets up the coordinator's Python environment and a broker (mosquitto), and runs the coordinator
 as the systemd service moonfleet.service, as the user who calls this.
 
-  --data-dir DIR   where the farm's database and files are kept (~/moonfleet_data)
+  --data-dir DIR   where the farm's database and files are kept (~/.local/share/moonfleet,
+                   as for `python -m coordinator serve`)
   --no-restart     write the unit, but neither enable nor start it
   --root DIR       treat DIR as the root folder; installs no package, starts nothing
   --dry-run        say what would be changed, change nothing
@@ -21,7 +22,7 @@ TEXT
 }
 
 command_coordinator() {
-    local data=$HOME/moonfleet_data
+    local data=$HOME/.local/share/moonfleet
     while [ $# -gt 0 ]; do
         case $1 in
             --no-restart) RESTART=0 ;;

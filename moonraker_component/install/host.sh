@@ -50,7 +50,7 @@ TEXT
 }
 
 refuse_root() {
-    [ "$(id -u)" != 0 ] || fail 1 "$1: run this as the user that runs Klipper, not as root"
+    [ "$(id -u)" != 0 ] || fail 1 "$1: run this as the user whose service it is, not as root"
 }
 
 # --- options --------------------------------------------------------------------------
@@ -150,9 +150,10 @@ refuse_while_printing() {
     case $state in
         printing) fail 1 "$name is printing; nothing was changed" ;;
         no-moonraker)
-            # Klipper prints on without Moonraker, and a restart would end that print.
+            # Klipper prints on without Moonraker, and a restart would end that print. Without
+            # a running systemd, of which systemctl complains, no unit is active.
             if [ -z "$ROOT" ] && [ -n "${INST_KLIPPER_UNIT[$1]}" ] &&
-                systemctl is-active --quiet "${INST_KLIPPER_UNIT[$1]}"; then
+                systemctl is-active --quiet "${INST_KLIPPER_UNIT[$1]}" 2>/dev/null; then
                 fail 1 "$name: Moonraker does not run, so nobody can say whether Klipper prints;\
  start Moonraker or stop ${INST_KLIPPER_UNIT[$1]}"
             fi
@@ -231,7 +232,7 @@ install_msgspec() {
 }
 
 install_section() {
-    local klippy=${INST_KLIPPY[$1]} folder
+    local klippy=${INST_KLIPPY[$1]} folder before=$CHANGES
     if [ ! -d "$klippy/extras" ]; then
         say "${INST_NAME[$1]}: no Klipper found (--klipper-dir names it): starts have no deadline\
  and there is no fence"
@@ -244,12 +245,12 @@ install_section() {
         folder=$klippy/plugins
     fi
     link_directory "$REPO/klipper_extras" "$folder/moonfleet"
+    if [ "$CHANGES" -gt "$before" ] && is_checkout "$folder"; then
+        say 'Klipper will call its version "-dirty" from now on: it counts our link as a change'
+    fi
     write_file "${INST_DATA[$1]}/config/moonfleet.cfg" 644 "$(<"$INSTALL_DIR/moonfleet.cfg.in")"
     add_include "${INST_PRINTER_CFG[$1]}" \
         "$(conf_reference "${INST_DATA[$1]}/config/moonfleet.cfg" "${INST_PRINTER_CFG[$1]}")"
-    if is_checkout "$folder"; then
-        say 'Klipper will call its version "-dirty" from now on: it counts our link as a change'
-    fi
 }
 
 # --- services -------------------------------------------------------------------------
@@ -272,8 +273,8 @@ report_end() {
     if [ "$CHANGES" = 0 ]; then
         say 'nothing to change'
     elif [ "$DRY_RUN" = 1 ]; then
-        say "$CHANGES changes would be made; none was"
+        say "would make $CHANGES changes; made none"
     else
-        say "$CHANGES changes made"
+        say "changes made: $CHANGES"
     fi
 }

@@ -21,8 +21,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_moonraker(data: Path, environment: Path, sections: str = "") -> Iterator[Path]:
-    """Run Moonraker of `environment` on `data`; yields its configuration's path."""
+def running_moonraker(data: Path, environment: Path, options: str = "") -> Iterator[Path]:
+    """Run Moonraker of `environment` on `data`; yields its configuration's path.
+
+    `options` are added to its [authorization].
+    """
     port = free_port()
     conf = data / "config/moonraker.conf"
     conf.parent.mkdir(parents=True)
@@ -30,7 +33,7 @@ def running_moonraker(data: Path, environment: Path, sections: str = "") -> Iter
     conf.write_text(
         f"[server]\nhost: 127.0.0.1\nport: {port}\n\n"
         "[machine]\nprovider: none\nvalidate_service: False\n\n"
-        f"[authorization]\ntrusted_clients:\n    127.0.0.1\n\n{sections}"
+        f"[authorization]\ntrusted_clients:\n    127.0.0.1\n{options}"
     )
     with (data / "out").open("wb") as out:
         process = subprocess.Popen(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import requests
 
-from tests.install.host_tree import REPOSITORY, Host, run_as_user
+from tests.install.host_tree import REPOSITORY, TIMEOUT_S, Host
 from tests.install.real_moonraker import running_moonraker
 
 COMMANDS = ("demo", "test", "bench", "host", "coordinator", "uninstall")
@@ -136,14 +138,30 @@ def test_continuous_integration_runs_the_tests_and_nothing_less() -> None:
     assert lines[-1] == "exec ./install.sh test </dev/null"
 
 
-def test_printed_state_of_a_real_moonraker_without_klipper(
-    shared_folder: Path, pip_environment: Path
+@pytest.mark.parametrize("login", ["", "force_logins: True\n\n"])
+def test_state_of_a_real_moonraker_without_klipper(
+    shared_folder: Path, pip_environment: Path, login: str
 ) -> None:
-    """The other answers are Klipper's; this one is Moonraker's own, so ask the real one."""
-    with running_moonraker(shared_folder / "moonraker-alone", pip_environment) as conf:
+    """The other answers are Klipper's; this one is Moonraker's own, so ask the real one.
+
+    With force_logins and a user it answers HTTP with 401, and its socket all the same.
+    """
+    data = shared_folder / f"moonraker-{'login' if login else 'open'}"
+    with running_moonraker(data, pip_environment, login) as conf:
+        if login:
+            add_user(conf)
         script = REPOSITORY / "moonraker_component/install/print_state.py"
-        readable = shared_folder / "print_state.py"
-        shutil.copy(script, readable)
         python = str(pip_environment / "bin/python")
-        said = run_as_user([python, str(readable), str(conf)], {})
-    assert said.stdout == "no-klipper\n"
+        said = subprocess.run(
+            [python, script, conf, data], capture_output=True, text=True, check=False
+        )
+    assert (said.stdout, said.stderr) == ("no-klipper\n", "")
+
+
+def add_user(conf: Path) -> None:
+    """Add Moonraker's first user, after which force_logins counts; prove that it does."""
+    ports = re.findall(r"^port: (\d+)$", conf.read_text(), re.MULTILINE)
+    base = f"http://127.0.0.1:{ports[0]}"
+    user = {"username": "someone", "password": "long enough"}
+    assert requests.post(f"{base}/access/user", json=user, timeout=TIMEOUT_S).status_code == 200
+    assert requests.get(f"{base}/server/info", timeout=TIMEOUT_S).status_code == 401

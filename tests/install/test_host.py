@@ -128,7 +128,8 @@ def test_dry_run_names_each_change(host: Host, credentials: list[str]) -> None:
     planned = host.install("host", "--dry-run", *credentials).stdout
     made = host.install("host", *credentials).stdout
     wanted = [line.replace("would ", "") for line in planned.splitlines() if "would " in line]
-    assert len(wanted) == 7  # six changes and the line that counts them
+    assert wanted[-1] == "moonfleet: make 6 changes; made none"
+    assert len(wanted) == 7
     assert set(wanted[:-1]) <= set(made.splitlines())
 
 
