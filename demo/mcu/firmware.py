@@ -77,6 +77,7 @@ class VirtualMcu:
         self.config_crc, self.configured, self.shutdown_reason = 0, False, ""
         self._frames, self._output = FrameReader(), bytearray()
         self._ejector_level = 0.0
+        self._introduced = False
         self.clock.at(STATS_S * FREQ_HZ, self._send_stats)
         self.clock.at(BOOKKEEPING_S * FREQ_HZ, self._keep_books)
 
@@ -287,6 +288,8 @@ class VirtualMcu:
         frames = self._frames
         payloads, answer = frames.feed(data)
         for payload in payloads:
+            if self._frames is not frames:
+                return  # reset: what came behind it was lost with the chip's buffers
             pos = 0
             while pos < len(payload):
                 msgid, pos = vlq_decode(payload, pos)
@@ -294,6 +297,10 @@ class VirtualMcu:
                 if command is None:
                     raise ProtocolError(f"message number {msgid} is none of the dictionary's")
                 values, pos = command.format.decode(payload, pos)
+                # A host of before the reset may still be sending; a new one introduces itself.
+                self._introduced = self._introduced or command.format.name == "identify"
+                if not self._introduced:
+                    continue
                 if self.shutdown_reason and not command.in_shutdown:
                     self.send("is_shutdown", commands.STATIC_STRINGS[self.shutdown_reason])
                 else:

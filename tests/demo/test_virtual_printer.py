@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from demo.extrusion import expected_extrusion_mm
-from demo.farm import farm
 from demo.hosts import KLIPPY_2023
 from demo.mcu.control import ControlError
 from demo.mcu.ledger import CUT_OFF, Start, is_finished
 from demo.printer import VirtualPrinter
 from demo.profile import Profile
+from demo.together import together
 from demo.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -252,7 +252,7 @@ async def test_the_products_section_ejects_after_a_complete_print(make: Make) ->
 
 async def test_printers_side_by_side_keep_their_own_ledgers(tmp_path: Path) -> None:
     profiles = [Profile(name, speed=10.0) for name in ("left", "middle", "right")]
-    async with farm([VirtualPrinter(profile, tmp_path) for profile in profiles]) as printers:
+    async with together([VirtualPrinter(profile, tmp_path) for profile in profiles]) as printers:
         for printer in printers:
             name = f"{printer.profile.name}/tile.gcode"
             await printer.start_print(printer.put_file(TILE, name))
