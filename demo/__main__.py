@@ -20,7 +20,7 @@ from typing import Any
 
 from demo import fasttime, hosts
 from demo.extrusion import expected_extrusion_mm
-from demo.farm import ApiError, DemoFarm, FarmError
+from demo.farm import ApiError, DemoFarm, FarmError, is_online
 from demo.hosts import REPO
 from demo.printer import NotReady
 from demo.profile import Profile
@@ -91,7 +91,7 @@ async def main_job(args: argparse.Namespace) -> int:
 
 async def _once(farm: DemoFarm, screen: Screen) -> int:
     """Five copies; one host is cut off before its attempt starts, one loses its power."""
-    left, middle, right = farm.printers
+    left, _, right = farm.printers
     await farm.proxies[right].cut()
     screen.say(f"{right} is cut off the network: its attempt never starts there")
     job_id = await farm.submit(FILE, copies=COPIES_ONCE)
@@ -116,7 +116,7 @@ async def _once(farm: DemoFarm, screen: Screen) -> int:
         screen.say(f"{right} is back")
         await farm.until(lambda: _finished(farm, job_id), "the job to be completed", END_DEADLINE_S)
         await farm.until_online(right)
-        back = (await farm.printer(right))["online"]
+        back = is_online(await farm.printer(right))
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -185,12 +185,16 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _line(printer: dict[str, Any]) -> str:
     """One printer in one line: state, and progress in steps of a quarter."""
-    if not printer["online"]:
+    if not is_online(printer):
         return "no contact"
-    progress = printer.get("progress")
-    part = f" {int(progress * 4) * 25} %" if progress is not None else ""
-    reasons = "; ".join(reason["text"] for reason in printer.get("why_idle", [])[:1])
-    return f"{printer['state']}{part}" + (f" ({reasons})" if reasons else "")
+    state = str(printer["state"])
+    if state in ("printing", "paused"):
+        telemetry = (printer.get("readings") or {}).get("telemetry", {})
+        current = printer.get("current") or {}
+        quarter = int((telemetry.get("progress") or 0.0) * 4) * 25
+        return f"{state} copy {current.get('copy_number')}, {quarter} %"
+    reasons = "; ".join(reason.get("text", "") for reason in printer.get("reasons", [])[:1])
+    return state + (f" ({reasons})" if reasons else "")
 
 
 def main() -> int:

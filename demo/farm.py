@@ -40,6 +40,12 @@ class ApiError(RuntimeError):
         self.status = status
 
 
+def is_online(printer: dict[str, Any]) -> bool:
+    """Whether the coordinator hears this printer now, by its own answer."""
+    codes = {reason["code"] for reason in printer.get("reasons", [])}
+    return printer.get("heard_at") is not None and "offline" not in codes
+
+
 class DemoFarm:
     """`async with DemoFarm(run_dir, profiles, options) as farm: ...`
 
@@ -97,7 +103,7 @@ class DemoFarm:
         await self._stack.aclose()
 
     async def start(self) -> None:
-        """Coordinator first, then printer after printer: a burst of starts disturbs clock syncs."""
+        """Coordinator first, then one printer after the other: a burst disturbs clock syncs."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
         await self.start_coordinator()
         self._stack.push_async_callback(self.coordinator.stop)
@@ -158,7 +164,8 @@ class DemoFarm:
         self.printers[name].ctl.clear_bed()
 
         async def cleared() -> bool:
-            if (await self.printer(name))["bed"]["clear"]:
+            bed = (await self.printer(name)).get("bed")
+            if bed and bed.get("clear"):
                 return True
             try:
                 await self.post(f"/printers/{name}/bed-clear")
@@ -208,7 +215,7 @@ class DemoFarm:
         """Wait until the coordinator hears this printer."""
 
         async def heard() -> bool:
-            return bool((await self.printer(name))["online"])
+            return is_online(await self.printer(name))
 
         await self.until(heard, f"{name} to be heard", deadline_s)
 
