@@ -1,9 +1,9 @@
 """Say whether a printer prints: asks its Moonraker, for install.sh.
 
 Usage: print_state.py MOONRAKER_CONF DATA_DIR. Prints one word: `idle`; `printing`, also when
-paused; `no-klipper` when Moonraker runs without a Klipper that is ready; `no-moonraker` when nothing
-listens on its port. Anything else ends with status 1 and the reason on stderr: what cannot be
-known must not be taken for idle. Stdlib only; must not know what is installed.
+paused; `no-klipper` when Moonraker runs without a Klipper that is ready; `no-moonraker` when
+nothing listens on its port. Anything else ends with status 1 and the reason on stderr: what
+cannot be known must not be taken for idle. Stdlib only; must not know what is installed.
 """
 
 from __future__ import annotations

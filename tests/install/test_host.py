@@ -143,6 +143,7 @@ def test_every_instance_is_found(host: Host, credentials: list[str]) -> None:
     done = host.install("host", *credentials)
 
     assert done.returncode == 0, done.stdout
+    assert done.stdout.count(": Moonraker /") == 2  # and none of the companions
     ids = [
         options(host.config(data) / "moonfleet.conf")["printer_id"]
         for data in ("printer_data", "printer_1_data")
