@@ -204,14 +204,26 @@ venv_python() { printf '%s/%s/bin/python' "$VENVS" "$1"; }
 # INPUTS is any text; while it, the arguments and this checkout's place are the same as at
 # the last success, nothing is done, so that a second run costs nothing.
 make_venv() {
-    local name=$1 stamp=$VENVS/$1/.stamp-$2 inputs=$3 wanted
-    shift 3
-    wanted=$(printf '%s\n' "$REPO" "$inputs" "$@" | sha256sum)
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+    local name=$1 stamp=$VENVS/$1/.stamp-$2
+    if is_current "$@"; then
         return
     fi
+    local wanted
+    wanted=$(stamp_of "$@")
+    shift 3
     change "set up .venvs/$name" fill_venv "$name" "$@"
     [ "$DRY_RUN" = 1 ] || printf '%s\n' "$wanted" >"$stamp"
+}
+
+stamp_of() {
+    shift 2
+    printf '%s\n' "$REPO" "$@" | sha256sum
+}
+
+# is_current, with the arguments of make_venv.
+is_current() {
+    local stamp=$VENVS/$1/.stamp-$2
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(stamp_of "$@")" ]
 }
 
 fill_venv() {
@@ -232,7 +244,16 @@ package_inputs() {
     find "$REPO" -maxdepth 2 -name __init__.py -not -path '*/.*' | sort
 }
 
-setup_product() { make_venv moonfleet run "$(package_inputs)" --editable "$REPO"; }
+readonly PRODUCT_FOR_TESTS=(--editable "${REPO}[test]")
+
+setup_product() {
+    local inputs
+    inputs=$(package_inputs)
+    # What the tests need holds all that the product needs.
+    if ! is_current moonfleet test "$inputs" "${PRODUCT_FOR_TESTS[@]}"; then
+        make_venv moonfleet run "$inputs" --editable "$REPO"
+    fi
+}
 
 setup_printers() {
     make_venv moonraker run '' "$MOONRAKER_PIN" "$MSGSPEC_PIN"
@@ -263,7 +284,7 @@ setup_demo() {
 setup_test() {
     need_packages "${TEST_PACKAGES[@]}"
     lock_setup
-    make_venv moonfleet test "$(package_inputs)" --editable "${REPO}[test]"
+    make_venv moonfleet test "$(package_inputs)" "${PRODUCT_FOR_TESTS[@]}"
     setup_printers
     make_venv klippy2023 run '' 'setuptools<81' wheel "$KLIPPY_2023_PIN"
     unlock_setup
