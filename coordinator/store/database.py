@@ -48,6 +48,9 @@ class Use(Enum):
 BEGIN = {Use.WRITE: "BEGIN IMMEDIATE", Use.READ: "BEGIN", Use.UPKEEP: "BEGIN IMMEDIATE"}
 """IMMEDIATE takes the lock where waiting for it still helps, not in the middle."""
 
+GLANCE = "moonfleet_glance"
+"""Execution option of a connection that reads with one statement, which is a transaction itself."""
+
 PRAGMAS = {
     Use.WRITE: ("synchronous=FULL", "foreign_keys=ON", f"journal_size_limit={WAL_MAX_BYTES}"),
     Use.READ: ("query_only=ON",),
@@ -88,6 +91,9 @@ def engine_for(address: URL, use: Use) -> AsyncEngine:
             "pool_timeout": WAIT_S,
         }
     if address.get_backend_name() != "sqlite":
+        if use is Use.READ:
+            how["isolation_level"] = "REPEATABLE READ"  # as one transaction of SQLite sees it
+            how["execution_options"] = {"postgresql_readonly": True}
         return create_async_engine(address, pool_pre_ping=True, **how)
     engine = create_async_engine(address, **how)
 
@@ -102,7 +108,8 @@ def engine_for(address: URL, use: Use) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(BEGIN[use])
+        if not connection.get_execution_options().get(GLANCE):
+            connection.exec_driver_sql(BEGIN[use])
 
     return engine
 

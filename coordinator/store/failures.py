@@ -21,7 +21,7 @@ DAMAGED = (
     " place, or save what is left with: sqlite3 FILE .recover | sqlite3 NEW. Hosts put a restored"
     " database right by themselves"
 )
-FULL = "the disk is full: nothing of this was written. Free some space; it is tried again"
+FULL = "the disk is full: nothing of this was written; free some space"
 
 WAYS_BACK = {
     "SQLITE_FULL": FULL,
@@ -31,6 +31,8 @@ WAYS_BACK = {
     "SQLITE_BUSY": "another process holds the database: is a second coordinator or a tool open?",
     "SQLITE_READONLY": "the database cannot be written: look at the file's owner and the mount",
     "SQLITE_CANTOPEN": "the file cannot be opened: does its folder exist, and may it be written?",
+    # What SQLite says when the file that readers and writer share finds no room.
+    "SQLITE_IOERR_SHMSIZE": FULL,
     "SQLITE_IOERR": "the disk failed to read or write: look at the system's log",
 }
 """By SQLite's error name (extended names begin with it) or PostgreSQL's sqlstate."""

@@ -44,13 +44,15 @@ class JobSort(StrEnum):
 class JobFilter(Struct, frozen=True):
     """Every field that is set must hold; empty or None asks for nothing.
 
-    `text` is looked for in titles, in any case of letters. `printer`: an attempt was on it.
+    `text` is looked for in titles, in any case of letters, or is how the id begins. `material` is
+    the one that is required, in any case. `printer`: an attempt was on it.
     Times are epoch seconds, `created_from` included and `created_before` not.
     """
 
     finished: bool | None = None
     states: tuple[JobState, ...] = ()
     lane: Lane | None = None
+    material: str = ""
     owner: str = ""
     tag: str = ""
     text: str = ""

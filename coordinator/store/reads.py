@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from coordinator.core.attempts import Attempt
 from coordinator.core.jobs import CopyState, Job, Lane
 from coordinator.store.failures import told
 from coordinator.store.filters import (
@@ -152,6 +153,13 @@ class Reads:
                 found[job_id][state] = count
         return found
 
+    async def attempt(self, attempt_id: str) -> Attempt | None:
+        """One attempt, live or ended."""
+        of_id = attempts.select().where(attempts.c.id == attempt_id)
+        async with self.connection("reading an attempt") as connection:
+            found = (await connection.execute(of_id)).mappings().one_or_none()
+        return None if found is None else attempt_of(found)
+
     async def list_attempts(
         self, wanted: AttemptFilter | None = None, limit: int = 100, cursor: str = ""
     ) -> AttemptPage:
@@ -259,7 +267,13 @@ def _job_conditions(wanted: JobFilter) -> list[Column]:
     if wanted.tag:
         found.append(_has_tag(wanted.tag))
     if wanted.text:
-        found.append(jobs.c.title.icontains(wanted.text, autoescape=True))
+        in_title = jobs.c.title.icontains(wanted.text, autoescape=True)
+        found.append(in_title | jobs.c.id.startswith(wanted.text, autoescape=True))
+    if wanted.material:
+        # The name and the quotes around the value leave nothing else in the text to be found.
+        pair = f'"material":{msgspec.json.encode(wanted.material).decode()}'
+        text = sa.cast(jobs.c.requirements, sa.Text)
+        found.append(text.icontains(pair, autoescape=True))
     if wanted.sha256:
         found.append(jobs.c.file_sha256 == wanted.sha256)
     if wanted.printer:

@@ -15,6 +15,7 @@ from coordinator.core.farm import History, Plan
 from coordinator.ports import StoreError
 from coordinator.store import loading, schema, shelf, writing
 from coordinator.store.database import (
+    GLANCE,
     Use,
     check_file,
     engine_for,
@@ -84,8 +85,12 @@ class SqlStore:
 
     async def confirm(self, term: int) -> None:
         """Confirm the term without a write; raises TermLost."""
-        async with self._writing("confirming the term") as connection:
-            await writing.check_term(connection, term)
+        if self._writer is None:
+            raise StoreError("the store is not open")
+        with told("confirming the term"):
+            async with self._writer.connect() as connection:
+                await connection.execution_options(**{GLANCE: True})
+                await writing.check_term(connection, term)
 
     async def history(
         self, *, job: str = "", printer: str = "", attempt: str = "", limit: int = 100
