@@ -28,7 +28,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 SPEED = 10.0
 DEADLINE_S = 120.0
 SHORT = "G28\nG1 X20 F6000\nG1 X50\n"
-PART = "M104 S200\nG28\nM109 S200\nM83\nG1 X50 E8 F1200\nM104 S0\n"
+# The dwell lets the sensor under the bed be heard before the ejection looks at it.
+PART = "M104 S200\nG28\nM109 S200\nM83\nG1 X50 E8 F1200\nM400\nG4 P20000\nM104 S0\n"
 LONG = "G28\n" + "G1 X20 F1200\nG1 X80 F1200\n" * 200
 # Four seconds of real time, which nothing can interrupt.
 MACROS = f"""
@@ -211,7 +212,8 @@ async def test_a_failed_ejection_leaves_the_bed_not_clear_and_says_why(
     printer: VirtualPrinter,
 ) -> None:
     printer.ctl.ejector(True)
-    await started(printer, PART)
+    record = await until_outcome(printer, await started(printer, PART))
+    assert record["outcome"] == "complete", record
 
     async def failed() -> str:
         status = await moonfleet(printer)
