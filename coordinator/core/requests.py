@@ -90,6 +90,14 @@ class JobChange(Struct, frozen=True):
     deadline_at: float | UnsetType | None = UNSET
 
 
+class PrinterChange(Struct, frozen=True):
+    """What may be changed of a printer; a field left out stays as it is."""
+
+    name: str | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    location: str | UnsetType = UNSET
+
+
 class Settlement(StrEnum):
     """What a person saw of an attempt that no host answers for."""
 
@@ -287,6 +295,22 @@ def add_printer(
     )
     draft.put_printer(printer)
     _tell(draft, who, now, "printer_added", printer=printer_id)
+    return printer
+
+
+def change_printer(
+    draft: Draft, printer_id: str, wish: PrinterChange, who: Who, now: Now
+) -> Printer:
+    """Change what people call a printer, its tags or where it stands."""
+    printer = printer_of(draft, printer_id)
+    if wish.name is not UNSET:
+        printer = replace(printer, name=(wish.name.strip() or printer_id)[:NAME_MAX])
+    if wish.tags is not UNSET:
+        printer = replace(printer, tags=tuple(dict.fromkeys(wish.tags)))
+    if wish.location is not UNSET:
+        printer = replace(printer, location=wish.location.strip()[:NAME_MAX])
+    draft.put_printer(printer)
+    _tell(draft, who, now, "printer_changed", printer=printer_id)
     return printer
 
 

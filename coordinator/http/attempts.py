@@ -1,0 +1,142 @@
+"""Attempts: list, show, settle, and the file that a host fetches for one.
+
+Owns the answers about attempts.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from coordinator.core import requests
+from coordinator.core.attempts import Attempt, State
+from coordinator.core.requests import NotFound, Settlement
+from coordinator.http import downloads
+from coordinator.http.base import Answer, ApiHandler
+from coordinator.http.job_view import AttemptView, HistoryView, attempt_view, history_view
+from coordinator.http.operations import operation
+from coordinator.store.filters import AttemptFilter, HistoryFilter
+
+HISTORY_MAX = 100
+
+
+class AttemptAnswer(Answer):
+    """One attempt, and its history, newest first."""
+
+    attempt: AttemptView
+    history: list[HistoryView]
+
+
+class AttemptsAnswer(Answer):
+    """One page of attempts, newest first; `cursor` asks for the next one, empty: the last."""
+
+    attempts: list[AttemptView]
+    cursor: str = ""
+
+
+class AttemptsQuery(Struct, forbid_unknown_fields=True):
+    """`state`: one or more of assigned, armed, started, lost, ended, divided by commas."""
+
+    state: tuple[State, ...] = ()
+    job: str = ""
+    printer: str = ""
+    limit: int = 100
+    cursor: str = ""
+
+
+class SettleOrder(Struct, forbid_unknown_fields=True):
+    """`outcome`: what a person saw: complete, failed or not_started."""
+
+    outcome: Settlement
+
+
+class AttemptsHandler(ApiHandler):
+    """/attempts."""
+
+    @operation(answer=AttemptsAnswer, query=AttemptsQuery)
+    async def get(self) -> None:
+        """List attempts, newest first."""
+        asked = self.query(AttemptsQuery)
+        wanted = AttemptFilter(printer=asked.printer, job=asked.job, states=asked.state)
+        page = await self.services.store.reads.list_attempts(wanted, asked.limit, asked.cursor)
+        views = [await view_of(self, attempt) for attempt in page.attempts]
+        self.answer(AttemptsAnswer(attempts=views, cursor=page.cursor))
+
+
+class AttemptHandler(ApiHandler):
+    """/attempts/{id}."""
+
+    @operation(answer=AttemptAnswer)
+    async def get(self, attempt_id: str) -> None:
+        """Show an attempt and what happened to it."""
+        await answer_attempt(self, await attempt_of(self, attempt_id))
+
+
+class SettleHandler(ApiHandler):
+    """/attempts/{id}/settle."""
+
+    @operation(answer=AttemptAnswer, body=SettleOrder)
+    async def post(self, attempt_id: str) -> None:
+        """Say how an attempt ended of which its host says nothing. The printer is free then."""
+        outcome, who = self.body(SettleOrder).outcome, self.who
+        attempt = await self.services.engine.ask(
+            lambda draft, now: requests.settle(draft, attempt_id, outcome, who, now)
+        )
+        await answer_attempt(self, attempt)
+
+
+class AttemptFileHandler(ApiHandler):
+    """/attempts/{id}/file."""
+
+    @operation(media="text/x.gcode")
+    async def get(self, attempt_id: str) -> None:
+        """Fetch the G-code of a live attempt, whole or by range; ETag is its sha256."""
+        await downloads.send(self, self.services.content, self._sha256(attempt_id))
+
+    @operation(media="text/x.gcode")
+    async def head(self, attempt_id: str) -> None:
+        """Size and ETag of an attempt's G-code."""
+        sha256 = self._sha256(attempt_id)
+        await downloads.send(self, self.services.content, sha256, head_only=True)
+
+    def _sha256(self, attempt_id: str) -> str:
+        """Answered from memory: fifty hosts that were told to prepare ask at once."""
+        farm = self.services.engine.farm
+        attempt = farm.attempts.get(attempt_id)
+        if attempt is None or not attempt.live:
+            raise NotFound(f"attempt {attempt_id[:80]!r}: there is no live one of this id")
+        return farm.jobs[attempt.job].file.sha256
+
+
+async def attempt_of(handler: ApiHandler, attempt_id: str) -> Attempt:
+    """The attempt of this id, from memory or the store; raises NotFound."""
+    found = handler.services.engine.farm.attempts.get(attempt_id)
+    found = found or await handler.services.store.reads.attempt(attempt_id)
+    if found is None:
+        raise NotFound(f"attempt {attempt_id[:80]!r}: there is none of this id")
+    return found
+
+
+async def view_of(handler: ApiHandler, attempt: Attempt) -> AttemptView:
+    """The view of any attempt."""
+    farm = handler.services.engine.farm
+    job, copy = farm.jobs.get(attempt.job), farm.copies.get(attempt.copy)
+    if job is not None and copy is not None:
+        return attempt_view(attempt, job.title, copy.number)
+    detail = await handler.services.store.reads.job_detail(attempt.job)
+    if detail is None:
+        return attempt_view(attempt, "", 0)
+    numbers = {copy.id: copy.number for copy in detail.copies}
+    return attempt_view(attempt, detail.job.title, numbers.get(attempt.copy, 0))
+
+
+async def answer_attempt(handler: ApiHandler, attempt: Attempt) -> None:
+    """Answer with an attempt and its history."""
+    page = await handler.services.store.reads.list_history(
+        HistoryFilter(attempt=attempt.id), HISTORY_MAX
+    )
+    handler.answer(
+        AttemptAnswer(
+            attempt=await view_of(handler, attempt),
+            history=[history_view(entry.number, entry.line) for entry in page.entries],
+        )
+    )

@@ -1,0 +1,239 @@
+"""The live feed: one snapshot for whoever joins, then only what changed.
+
+Owns what is sent when: changes are gathered and sent together, readings of a printer at most once
+a second, and a client that does not read is dropped. Sends levels, not edges: every message holds
+whole views, so one that comes twice or is merged with a later one changes nothing. Must not know
+sockets; a client is something with a bounded queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgspec
+from msgspec import Struct
+
+from coordinator.core.farm import Now, Plan
+from coordinator.http.farm_view import FarmView, farm_view
+from coordinator.http.job_view import AttemptView, JobView, attempt_view, job_view, live_counts
+from coordinator.http.printer_view import PrinterView, Readings, printer_view
+from coordinator.http.services import Services
+from moonraker_component.wire import Telemetry
+
+GATHER_S = 0.2
+LOOK_S = 1.0
+"""Time alone changes printers too (a host falls silent): everything is looked at this often."""
+
+READINGS_S = 1.0
+QUEUE_MAX = 64
+CLIENTS_MAX = 200
+FINISHED_MAX = 50
+
+
+class Snapshot(Struct, frozen=True, kw_only=True, tag="snapshot", tag_field="type"):
+    """Everything, as of `sequence`. Of finished jobs the last ones of this reign."""
+
+    sequence: int
+    at: float
+    farm: FarmView
+    jobs: list[JobView]
+    printers: list[PrinterView]
+    attempts: list[AttemptView]
+    readings: list[Readings]
+
+
+class Change(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="change", tag_field="type"):
+    """What differs from the message before. What is not in it is as it was.
+
+    `sequence` is one more than that of the message before: a gap means that one was missed.
+    """
+
+    sequence: int
+    at: float
+    farm: FarmView | None = None
+    jobs: list[JobView] = []
+    printers: list[PrinterView] = []
+    attempts: list[AttemptView] = []
+    readings: list[Readings] = []
+
+
+class Client:
+    """One listener: messages wait in a bounded queue; `dropped` is set when it overflows."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=QUEUE_MAX)
+        self.dropped = asyncio.Event()
+
+    def put(self, message: bytes) -> None:
+        try:
+            self.queue.put_nowait(message)
+        except asyncio.QueueFull:
+            self.dropped.set()
+
+
+class Live:
+    """Listens to the engine from its making on; runs only while there are clients."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._sequence = 0
+        self._clients: set[Client] = set()
+        self._jobs: set[str] = set()
+        self._attempts: set[str] = set()
+        self._printers: set[str] = set()
+        self._told: dict[str, PrinterView] = {}
+        self._told_farm: FarmView | None = None
+        self._readings: dict[str, Readings] = {}
+        self._fresh: set[str] = set()
+        self._sent_s: dict[str, float] = {}
+        self._looked_s = float("-inf")
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        services.engine.listeners.append(self._note)
+        services.engine.telemetry_listeners.append(self._note_telemetry)
+
+    @property
+    def full(self) -> bool:
+        return len(self._clients) >= CLIENTS_MAX
+
+    def join(self) -> Client:
+        """A new listener, whose queue begins with a snapshot."""
+        if self._clients:
+            self._send(self._gathered())  # what waits belongs before the snapshot
+        client = Client()
+        client.put(msgspec.json.encode(self.snapshot()))
+        self._clients.add(client)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="live")
+        return client
+
+    def leave(self, client: Client) -> None:
+        """Forget a listener; the last one ends the feed."""
+        self._clients.discard(client)
+        if not self._clients and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def readings_of(self, printer_id: str) -> Readings | None:
+        """The last telemetry of a printer, with its time."""
+        return self._readings.get(printer_id)
+
+    def snapshot(self) -> Snapshot:
+        """Everything as it is now; what is told after it is told against it."""
+        farm, now = self._services.engine.farm, self._now()
+        finished = sorted(
+            (job for job in farm.jobs.values() if job.finished),
+            key=lambda job: job.finished_at or 0.0,
+        )[-FINISHED_MAX:]
+        jobs = [job for job in farm.jobs.values() if not job.finished] + finished
+        self._told = {p.id: printer_view(farm, p, now) for p in farm.printers.values()}
+        self._told_farm = farm_view(self._services, self._told.values())
+        return Snapshot(
+            sequence=self._sequence,
+            at=now.wall_s,
+            farm=self._told_farm,
+            jobs=[job_view(job, live_counts(farm, job.id)) for job in jobs],
+            printers=list(self._told.values()),
+            attempts=[self._attempt(id_) for id_ in farm.live_on.values()],
+            readings=list(self._readings.values()),
+        )
+
+    def _note(self, plan: Plan) -> None:
+        """A round was committed: remember which views it may have changed."""
+        if not self._clients:
+            return
+        self._jobs.update(plan.jobs)
+        self._jobs.update(copy.job for copy in plan.copies.values())
+        self._attempts.update(plan.attempts)
+        self._jobs.update(attempt.job for attempt in plan.attempts.values())
+        self._printers.update(attempt.printer for attempt in plan.attempts.values())
+        self._printers.update(plan.printers, plan.contacts)
+        if plan.durable:
+            self._wake.set()
+
+    def _note_telemetry(self, printer_id: str, telemetry: Telemetry) -> None:
+        at = self._now().wall_s
+        self._readings[printer_id] = Readings(printer_id, round(at, 2), telemetry)
+        if self._clients:
+            self._fresh.add(printer_id)
+            self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_S)
+            await asyncio.sleep(GATHER_S)
+            self._wake.clear()
+            self._send(self._gathered())
+
+    def _gathered(self) -> Change | None:
+        """What has changed since the last message; None if nothing has."""
+        farm, now = self._services.engine.farm, self._now()
+        jobs = [
+            job_view(job, live_counts(farm, job.id))
+            for job_id in sorted(self._jobs)
+            if (job := farm.jobs.get(job_id)) is not None
+        ]
+        attempts = [self._attempt(id_) for id_ in sorted(self._attempts) if id_ in farm.attempts]
+        printers = self._changed_printers(now)
+        readings = self._due_readings(now)
+        told = farm_view(self._services, self._told.values())
+        changed_farm = told if told != self._told_farm else None
+        self._told_farm = told
+        self._jobs.clear()
+        self._attempts.clear()
+        self._printers.clear()
+        if not (jobs or attempts or printers or readings or changed_farm):
+            return None
+        self._sequence += 1
+        return Change(
+            sequence=self._sequence,
+            at=now.wall_s,
+            farm=changed_farm,
+            jobs=jobs,
+            printers=printers,
+            attempts=attempts,
+            readings=readings,
+        )
+
+    def _changed_printers(self, now: Now) -> list[PrinterView]:
+        """Views that differ: of printers that were touched, and now and then of all of them."""
+        farm = self._services.engine.farm
+        looked_at = self._printers
+        if now.boot_s - self._looked_s >= LOOK_S:
+            self._looked_s = now.boot_s
+            looked_at = set(farm.printers)
+        changed = []
+        for printer_id in sorted(looked_at & farm.printers.keys()):
+            view = printer_view(farm, farm.printers[printer_id], now)
+            if self._told.get(printer_id) != view:
+                self._told[printer_id] = view
+                changed.append(view)
+        return changed
+
+    def _due_readings(self, now: Now) -> list[Readings]:
+        due = {
+            printer_id
+            for printer_id in self._fresh
+            if now.boot_s - self._sent_s.get(printer_id, float("-inf")) >= READINGS_S
+        }
+        self._fresh -= due
+        self._sent_s.update(dict.fromkeys(due, now.boot_s))
+        return [self._readings[printer_id] for printer_id in sorted(due)]
+
+    def _attempt(self, attempt_id: str) -> AttemptView:
+        farm = self._services.engine.farm
+        attempt = farm.attempts[attempt_id]
+        copy = farm.copies[attempt.copy]
+        return attempt_view(attempt, farm.jobs[attempt.job].title, copy.number)
+
+    def _send(self, change: Change | None) -> None:
+        if change is None or not self._clients:
+            return
+        message = msgspec.json.encode(change)
+        for client in self._clients:
+            client.put(message)
+
+    def _now(self) -> Now:
+        return self._services.clock.now()

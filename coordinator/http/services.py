@@ -1,0 +1,48 @@
+"""What the HTTP side needs of the rest of the coordinator, as one frozen value.
+
+Owns only the list. The composition root fills it; handlers find it as `self.services`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+
+from msgspec import Struct
+
+from coordinator.clock import SystemClock
+from coordinator.engine import Engine
+from coordinator.files.content import ContentStore
+from coordinator.files.inspection import Inspector
+from coordinator.ports import Clock
+from coordinator.store.sql import SqlStore
+
+MakeCredentials = Callable[[str], Awaitable[str]]
+"""Sets up the MQTT login of a printer id and returns its password, which is told once."""
+
+
+class BrokerForHosts(Struct, frozen=True):
+    """Where hosts find the broker: told together with a new printer's credentials."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    prefix: str = ""
+    tls_ca: str = ""
+
+
+class Services(Struct, frozen=True):
+    """Everything handlers use.
+
+    `allowed_hosts`: names beside the loopback ones under which this server may be addressed,
+    without a port. `ids` draws ids that are never reused.
+    """
+
+    engine: Engine
+    store: SqlStore
+    content: ContentStore
+    inspector: Inspector
+    ids: Iterator[str]
+    make_credentials: MakeCredentials
+    clock: Clock = SystemClock()
+    broker: Callable[[], BrokerForHosts] = BrokerForHosts
+    version: str = ""
+    allowed_hosts: tuple[str, ...] = ()
