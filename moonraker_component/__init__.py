@@ -22,9 +22,9 @@ def load_component(config: Any) -> Any:
     from . import off
 
     try:
-        from . import component
+        from .component import load
 
-        return component.load(config)
+        return load(config)
     except ImportError as error:
         problem = (
             f"a Python package is missing in Moonraker's environment ({error}). Run"

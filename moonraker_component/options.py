@@ -16,7 +16,6 @@ DEFAULT_PREFIX = "moonfleet/v1"
 PORT = 1883
 PORT_TLS = 8883
 TEXT_MAX = 64
-SECRETS = ("mqtt_username", "mqtt_password")
 
 
 class Options(NamedTuple):
