@@ -48,7 +48,11 @@ def main() -> None:
     x_mm, y_mm, z_mm = args.bed
     machine = Machine(x_mm, y_mm, z_mm, args.kinematics)
     options = Options(args.link, args.control, args.ledger, machine, args.speed, args.strict)
-    VirtualMcu(options).run()
+    mcu = VirtualMcu(options)
+    try:
+        mcu.run()
+    finally:
+        mcu.close()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,10 @@ class ControlSocket:
         """For select."""
         return self._socket.fileno()
 
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
     def serve(self, handler: Handler) -> None:
         """Answer what has arrived; a request that is refused changes nothing."""
         while True:

@@ -60,7 +60,8 @@ class VirtualMcu:
         self.clock = Clock(options.speed)
         self.plant = Plant(options.machine)
         before = read_ledger(options.ledger)
-        self.books = Bookkeeper(LedgerWriter(options.ledger), self.plant, self.clock, before)
+        self._ledger = LedgerWriter(options.ledger)
+        self.books = Bookkeeper(self._ledger, self.plant, self.clock, before)
         for line in before.faults:  # what is broken stays broken over a power cut
             faults.switch(self.plant, line)
         self.control = ControlSocket(options.control)
@@ -110,6 +111,14 @@ class VirtualMcu:
             raise RequestError("replug: it is plugged in")
         self.reboot()
         self._plug_in()
+
+    def close(self) -> None:
+        """Write down the last motion and give back the port and the files."""
+        self.books.settle(self.clock.now())
+        if self._master is not None:
+            self._unplug()
+        self.control.close()
+        self._ledger.close()
 
     def shutdown(self, reason: str) -> None:
         """Stop everything and tell the host, once."""
@@ -316,10 +325,9 @@ class VirtualMcu:
         self._output.clear()
 
     def step(self) -> None:
-        """One round: write, wait, requests, frames, and then timers, since a frame that is
-        here already may cancel a timer that is due.
+        """One round: wait, requests, frames, and then timers, since a frame that is here
+        already may cancel a timer that is due; then write.
         """
-        self._write()
         sources: list[int] = [self.control.fileno()]
         if self._master is not None:
             sources.append(self._master)
@@ -337,6 +345,7 @@ class VirtualMcu:
         self.clock.run_due()
         if (part is None) != (self.plant.bed.part is None):
             self._check_buttons()
+        self._write()
 
     def run(self) -> None:
         """Serve until the process is ended."""
