@@ -20,7 +20,7 @@ from typing import Any
 
 from demo import fasttime, hosts
 from demo.extrusion import expected_extrusion_mm
-from demo.farm import ApiError, DemoFarm, FarmError, is_online
+from demo.farm import ApiError, DemoFarm, FarmError, is_free, is_online
 from demo.hosts import REPO
 from demo.printer import NotReady
 from demo.profile import Profile
@@ -77,7 +77,9 @@ async def main_job(args: argparse.Namespace) -> int:
         f"a print moves after {GRACE_S:g} s (default 300 s)"
     )
     screen.say("starting a coordinator and three virtual printers ...")
-    port = args.port if args.port else (None if args.once else HTTP_PORT)
+    port = args.port
+    if port is None and not args.once and is_free(HTTP_PORT):
+        port = HTTP_PORT
     farm = DemoFarm(args.run_dir, profiles, OPTIONS, http_port=port, klipper=args.klipper)
     async with farm:
         screen.say(f"dashboard: {farm.url}/")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -38,6 +39,12 @@ class ApiError(RuntimeError):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text}")
         self.status = status
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on this port of loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def is_online(printer: dict[str, Any]) -> bool:
@@ -105,6 +112,9 @@ class DemoFarm:
     async def start(self) -> None:
         """Coordinator first, then one printer after the other: a burst disturbs clock syncs."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
+        for port in (self.http_port, self.mqtt_port):
+            if not is_free(port):  # what answers there is somebody else's farm
+                raise FarmError(f"port {port} of 127.0.0.1 is in use: give another one")
         await self.start_coordinator()
         self._stack.push_async_callback(self.coordinator.stop)
         hosts.link_component(hosts.venvs() / "moonraker")
@@ -219,7 +229,7 @@ class DemoFarm:
 
         await self.until(heard, f"{name} to be heard", deadline_s)
 
-    # ---- inside -----------------------------------------------------------------------------------
+    # ---- inside ---------------------------------------------------------------------------------
 
     async def _join(self, profile: Profile) -> None:
         """Add a printer to the farm and start it with the credentials it was given."""
@@ -227,7 +237,7 @@ class DemoFarm:
         proxy = CutProxy("127.0.0.1", self.mqtt_port)
         await self._stack.enter_async_context(proxy)
         added = await self.post("/printers", {"id": name, "name": name})
-        login = added["mqtt"]
+        login = added["credentials"]
         section = "\n".join(
             [
                 "[moonfleet]",

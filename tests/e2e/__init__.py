@@ -1,0 +1,1 @@
+"""Real Klipper, real Moonraker, real Mosquitto, one real coordinator."""

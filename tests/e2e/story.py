@@ -1,0 +1,74 @@
+"""Words that the stories of these tests are told in.
+
+Owns shortcuts over DemoFarm; it judges nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from demo.farm import DemoFarm
+
+GCODE = Path(__file__).parents[2] / "demo" / "gcode"
+TILE = GCODE / "tile_pla.gcode"
+CUBE = GCODE / "cube20_pla.gcode"
+DEADLINE_S = 240.0
+
+Attempt = dict[str, Any]
+
+
+def state(*wanted: str) -> Callable[[Attempt], bool]:
+    """Whether an attempt is in one of these states."""
+    return lambda attempt: attempt["state"] in wanted
+
+
+def phase(*wanted: str) -> Callable[[Attempt], bool]:
+    """Whether its host says one of these phases of it."""
+    return lambda attempt: attempt.get("phase") in wanted
+
+
+async def completed(farm: DemoFarm, job: str, deadline_s: float = DEADLINE_S) -> None:
+    """Wait for the job's completion; a held job fails at once, with its reason."""
+
+    async def is_completed() -> bool:
+        seen = (await farm.job(job))["job"]
+        assert seen["state"] != "held", seen["reason"]
+        return bool(seen["state"] == "completed")
+
+    await farm.until(is_completed, f"job {job} to be completed", deadline_s, 0.3)
+
+
+class Broker:
+    """The embedded Mosquitto of a farm's coordinator, found by its own configuration's path."""
+
+    def __init__(self, farm: DemoFarm) -> None:
+        self._config = str(farm.data_dir / "broker")
+
+    def pids(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue  # it ended between the listing and the reading
+            is_broker = words[0].endswith(b"mosquitto")
+            if is_broker and any(self._config.encode() in word for word in words):
+                found.append(int(entry.name))
+        return found
+
+    async def kill_broker(self) -> None:
+        """SIGKILL to the broker alone."""
+        pids = self.pids()
+        assert len(pids) == 1, pids
+        os.kill(pids[0], signal.SIGKILL)
+
+
+def only(farm: DemoFarm) -> Broker:
+    """The broker of this farm."""
+    return Broker(farm)
