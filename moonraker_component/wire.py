@@ -28,6 +28,9 @@ PREFIX = "moonfleet/v1"
 PAYLOAD_MAX_BYTES = 256 * 1024
 """A larger payload is refused before it is decoded."""
 
+NUMBER_MAX = 2**53
+"""Terms, generations and sequences beyond it are refused: JSON of others holds no larger ones."""
+
 ENDED_MAX = 64
 """Most ended attempts that a host answers for at once."""
 
@@ -321,9 +324,10 @@ class Topics:
     """Names of all topics below one prefix."""
 
     def __init__(self, prefix: str = PREFIX) -> None:
-        if not prefix or prefix.startswith("/") or re.search(r"[+#\s]", prefix):
+        if not prefix or prefix != prefix.strip("/") or re.search(r"[+#\s]", prefix):
             raise WireError(
-                f"topic prefix {prefix!r}: must not be empty, start with / or hold +, # or blanks"
+                f"topic prefix {prefix!r}: must not be empty, start or end with / "
+                "or hold +, # or blanks"
             )
         self.prefix = prefix
         self.coordinator = prefix + "/coordinator"
@@ -405,7 +409,18 @@ def _check_names(message: Message) -> None:
             raise WireError("Desired: order.file.sha256: 64 lower case hex digits are needed")
         if order.file.size_bytes < 0 or order.fence_s < 0:
             raise WireError("Desired: order.file.size_bytes and fence_s must not be negative")
-    if isinstance(message, Desired) and not 0 < message.lease_s <= 3600:
-        raise WireError(f"Desired: lease_s {message.lease_s!r}: above 0 and up to 3600")
-    if isinstance(message, Report) and not 0 < len(message.session) <= 64:
-        raise WireError("Report: session: 1 to 64 characters are needed")
+    if isinstance(message, Desired):
+        if not 0 < message.lease_s <= 3600:
+            raise WireError(f"Desired: lease_s {message.lease_s!r}: above 0 and up to 3600")
+        _check_numbers(message, "term", "generation")
+    if isinstance(message, Report):
+        if not 0 < len(message.session) <= 64:
+            raise WireError("Report: session: 1 to 64 characters are needed")
+        _check_numbers(message, "sequence", "observed_term", "observed_generation")
+
+
+def _check_numbers(message: Message, *names: str) -> None:
+    """What orders messages has to fit into a database at the other end, and to grow on."""
+    for name in names:
+        if not 0 <= getattr(message, name) <= NUMBER_MAX:
+            raise WireError(f"{type(message).__name__}: {name}: from 0 to {NUMBER_MAX}")

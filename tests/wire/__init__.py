@@ -1,0 +1,1 @@
+"""What travels over MQTT: its shape, its bounds, and its peers of other versions."""
