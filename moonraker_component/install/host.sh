@@ -219,6 +219,9 @@ install_component() {
     if [ -L "$1/moonfleet" ]; then
         remove_file "$1/moonfleet"
     fi
+    # Python would prefer the folder to our file.
+    [ ! -e "$1/moonfleet" ] || [ "$DRY_RUN" = 1 ] ||
+        fail 1 "$1/moonfleet exists and is not Moonfleet's link: move it away first"
     shim=$(<"$INSTALL_DIR/moonfleet_shim.py")
     write_file "$1/moonfleet.py" 644 "${shim//@PACKAGE_DIR@/"$REPO/moonraker_component"}"
 }

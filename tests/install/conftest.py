@@ -60,7 +60,10 @@ def pip_environment(shared_folder: Path) -> Path:
     for source in (installed / "lib").glob("python3.*/site-packages"):
         target = environment / "lib" / source.parent.name / "site-packages"
         assert target.is_dir(), f"{installed} was made with another Python than {environment}"
-        shutil.copytree(source, target, dirs_exist_ok=True)
+        # The demo links the component into the same environment; pip did not.
+        shutil.copytree(
+            source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("moonfleet*")
+        )
     give_to_user(environment)
     return environment
 
