@@ -6,6 +6,7 @@ Owns the table from exceptions to answers. Must not know any resource.
 from __future__ import annotations
 
 import http
+import re
 
 import msgspec
 from msgspec import Struct
@@ -63,6 +64,9 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
 )
 """Tried in order, so that a kind stands before the kind that it is one of."""
 
+_MSGSPEC_FIELD = re.compile(r"field `(\w+)`|`\$\.(\w+)")
+"""msgspec names an unknown or missing field, or the path of a wrong value: "at `$.copies`"."""
+
 UNEXPECTED = "the coordinator failed while it did this; its log tells more"
 
 
@@ -87,9 +91,9 @@ def answer_of_status(status: int, reason: str = "") -> ErrorAnswer:
 
 def _text_of(error: BaseException) -> str:
     if isinstance(error, RecursionError):
-        return "the body is nested too deeply"
+        return "the request is nested too deeply"
     if isinstance(error, (msgspec.DecodeError, UnicodeDecodeError)):
-        return f"the body cannot be taken: {error}"
+        return f"the request cannot be taken: {error}"
     return str(error)
 
 
@@ -103,7 +107,6 @@ def _field_of(error: BaseException) -> str | None:
     if isinstance(error, (FilesError, InspectionFailed)):
         return "file"
     if isinstance(error, msgspec.ValidationError):
-        # msgspec ends its messages with the path: "... - at `$.copies`".
-        _, _, path = str(error).rpartition("`$.")
-        return path.rstrip("`") or None if path != str(error) else None
+        found = _MSGSPEC_FIELD.search(str(error))
+        return found[1] or found[2] if found else None
     return None

@@ -9,6 +9,7 @@ from msgspec import Struct
 from tornado.ioloop import IOLoop
 
 from coordinator.core.requests import NotFound
+from coordinator.files import names
 from coordinator.files.content import Intake
 from coordinator.files.extents import Analysis
 from coordinator.files.inspection import Finding, cautions
@@ -97,6 +98,8 @@ class FilesHandler(ApiHandler):
             self.request.headers.get("Content-Disposition", ""),
             self.query(UploadQuery).name,
         )
+        if self._upload.name:
+            names.display_name(self._upload.name)  # refused before its bytes come
         is_form = isinstance(self._upload, MultipartUpload)
         content = self.services.content
         # A form is a little longer than its file; one that is far longer is refused at once.
