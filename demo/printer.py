@@ -33,7 +33,7 @@ from demo.waiting import NeverCame, until
 READY_DEADLINE_S = 120.0
 """Generous: the first start of a Klipper host compiles C, and many may start at once."""
 HTTP_DEADLINE_S = 60.0
-CLOCK_DEADLINE_S = 20.0
+CLOCK_DEADLINE_S = 8.0
 POLL_S = 0.1
 
 
