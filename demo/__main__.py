@@ -106,6 +106,7 @@ async def _once(farm: DemoFarm, screen: Screen) -> int:
             lambda a: a["printer"] == left and a["state"] == "started",
             f"a print on {left}",
         )
+        await farm.until(lambda: _extrudes(farm, left), f"plastic on the bed of {left}")
         await farm.printers[left].kill_host()
         screen.say(f"{left} loses its power in mid-print")
         await farm.until_attempt(
@@ -117,6 +118,8 @@ async def _once(farm: DemoFarm, screen: Screen) -> int:
         await farm.until_online(right)
         screen.say(f"{right} is back")
         await farm.until(lambda: _finished(farm, job_id), "the job to be completed", END_DEADLINE_S)
+        # "complete" comes when the last line was read; the last moves are still to be made.
+        await farm.until(lambda: _at_rest(farm, left), "the last print to end")
         await farm.until_online(right)
         back = is_online(await farm.printer(right))
     finally:
@@ -163,6 +166,16 @@ async def _finished(farm: DemoFarm, job_id: str) -> bool:
     if job["state"] == "held":
         raise FarmError(f"the job is held: {job['reason']}")
     return bool(job["state"] == "completed")
+
+
+async def _extrudes(farm: DemoFarm, name: str) -> bool:
+    running = farm.printers[name].ledger().open
+    return running is not None and running.extruded_mm > 1.0
+
+
+async def _at_rest(farm: DemoFarm, dark: str) -> bool:
+    """Whether no printer but the one without power still moves."""
+    return all(p.ledger().open is None for name, p in farm.printers.items() if name != dark)
 
 
 async def _watch(farm: DemoFarm, screen: Screen, job_id: str) -> None:
