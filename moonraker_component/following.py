@@ -60,7 +60,7 @@ def follow(host: Host, now_s: float) -> tuple[Host, Effects]:
     record = view.record_of(attempt.id)
     if record is not None and record.state == "ended":
         outcome, cause = RECORD_OUTCOMES.get(record.outcome, (Outcome.UNKNOWN, "record"))
-        if cause == "klipper_restarted" and view.link is not Link.READY:
+        if cause.startswith("klipper_") and view.link is not Link.READY:
             cause = "klipper_shutdown"
         return end(host, attempt, Step.FINISHED, outcome, cause, record.reason or view.message)
     if view.link is not Link.READY:

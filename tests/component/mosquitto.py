@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -66,6 +67,11 @@ class Mosquitto:
                 writer.close()
                 await writer.wait_closed()
                 return
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, such as SIGSTOP: a broker that hangs."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     async def kill(self) -> None:
         """SIGKILL: it forgets every retained message."""
