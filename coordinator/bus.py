@@ -177,8 +177,10 @@ class MqttBus:
         self._in_loop(self._note_lost)
 
     def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
-        if message.retain and message.topic != self._topics.coordinator:
-            return  # an old copy proves nothing; hosts report again within a third of a lease
+        if message.retain:
+            # An old copy proves nothing: hosts report again within a third of a lease, and the
+            # beacon of a reign that ended must not make this one stand down.
+            return
         if self._pending > PENDING_MAX and message.qos == 0:
             return
         self._pending += 1

@@ -44,6 +44,10 @@ INBOX_MAX = 10_000
 ROUND_MAX = 500
 """Inbox items folded in one round, so that one flood cannot starve the publishing."""
 
+EVENT_KIND_MAX = 64
+EVENT_TEXT_MAX = 1_000
+"""Characters kept of what a host tells: the history is for ever, and a host may be broken."""
+
 ROUND_SPACING_S = 0.01
 TICK_S = 1.0
 HEARTBEATS_PER_LEASE = 3
@@ -125,20 +129,22 @@ class Engine:
             listener(printer_id, telemetry)
 
     def hear_event(self, printer_id: str, event: Event) -> None:
-        """One fact of a host: kept, once, in the history of its printer."""
+        """One fact of a host: kept, once, in the history of its printer.
+
+        Its kind is kept as `host_KIND`, so that a host cannot make others believe that the farm
+        decided something.
+        """
         if printer_id not in self.farm.printers:
             return
-        if any(known.id == event.id for _, known in self.events):
+        if any((owner, known.id) == (printer_id, event.id) for owner, known in self.events):
             return
         self.events = [*self.events[-199:], (printer_id, event)]
 
         def record(draft: Draft, now: Now) -> None:
             attempt = draft.attempts.get(event.attempt)
             mine = attempt if attempt is not None and attempt.printer == printer_id else None
-            if mine is not None:
-                draft.tell(now, event.kind, mine, who=printer_id, text=event.text)
-            else:
-                draft.tell(now, event.kind, who=printer_id, printer=printer_id, text=event.text)
+            kind, text = f"host_{event.kind}"[:EVENT_KIND_MAX], event.text[:EVENT_TEXT_MAX]
+            draft.tell(now, kind, mine, who=printer_id, printer=printer_id, text=text)
 
         self._submit(record)
 

@@ -16,6 +16,7 @@ from coordinator.core.farm import Draft, Now
 from coordinator.core.jobs import CopyState
 from coordinator.core.printers import SUPERSEDED_MAX, Contact, Printer, settled
 from moonraker_component.wire import (
+    ATTEMPT_ID,
     STARTED_PHASES,
     AttemptReport,
     Link,
@@ -27,6 +28,10 @@ from moonraker_component.wire import (
 
 UNSTARTED = (None, Phase.PREPARING, Phase.PREPARED)
 
+TERM_BELIEVED_MAX = 2**40
+"""No farm gets there, one term per start: a host that observed more invented it, and following
+it would leave no number to grow to."""
+
 
 def fold(draft: Draft, printer_id: str, report: Report, now: Now) -> None:
     """Take one report. What may not count (unknown printer, dead session, late) changes nothing."""
@@ -35,6 +40,9 @@ def fold(draft: Draft, printer_id: str, report: Report, now: Now) -> None:
         draft.note(f"report of unknown printer {printer_id} ignored")
         return
     observed = (report.observed_term, report.observed_generation)
+    if report.observed_term > TERM_BELIEVED_MAX:
+        draft.note(f"{printer_id} observed {observed}: not believed, its reports are ignored")
+        return
     if observed > (draft.reign.term, printer.generation):
         # Somebody issued this: another coordinator, or this one before its database was restored.
         draft.outranked = max(draft.outranked, report.observed_term)
@@ -149,21 +157,16 @@ def _fold_attempt(draft: Draft, printer_id: str, told: AttemptReport, now: Now) 
 
 
 def _shown(draft: Draft, attempt: Attempt, now: Now) -> Attempt:
-    """Armed, and the print shows: it has started.
-
-    A withdrawal that came too late is over: left set, it would starve the fence of a print that
-    is wanted after all.
-    """
+    """Armed, and the print shows: it has started."""
     if attempt.phase not in STARTED_PHASES:
         return attempt
     draft.tell(now, "attempt_started", attempt)
-    if attempt.take_back == Want.WITHDRAW:
-        attempt = replace(attempt, take_back="", why_back="")
-    return replace(
+    shown = replace(
         attempt,
         state=advance(attempt.state, Event.SHOWN),
         started_at=attempt.started_at or now.wall_s,
     )
+    return _wanted_after_all(shown)
 
 
 def _restored_shown(draft: Draft, attempt: Attempt, now: Now) -> Attempt:
@@ -171,7 +174,15 @@ def _restored_shown(draft: Draft, attempt: Attempt, now: Now) -> Attempt:
     if attempt.phase not in STARTED_PHASES:
         return attempt
     draft.tell(now, "attempt_adopted", attempt, text="it had been armed before the restore")
-    return replace(attempt, state=State.STARTED, session="", started_at=now.wall_s)
+    kept = replace(attempt, state=State.STARTED, session="", started_at=now.wall_s)
+    return _wanted_after_all(kept)
+
+
+def _wanted_after_all(attempt: Attempt) -> Attempt:
+    """A withdrawal that came too late is over: left set, it would starve the fence of the print."""
+    if attempt.take_back != Want.WITHDRAW:
+        return attempt
+    return replace(attempt, take_back="", why_back="")
 
 
 def _as_it_is(_draft: Draft, attempt: Attempt, _now: Now) -> Attempt:
@@ -188,6 +199,9 @@ STARTING_POINTS: dict[State, Callable[[Draft, Attempt, Now], Attempt]] = {
 
 def _adopt_unknown(draft: Draft, printer_id: str, told: AttemptReport, now: Now) -> None:
     """An attempt that this database has never seen: it was made after the backup (rule 13)."""
+    if not ATTEMPT_ID.match(told.attempt):
+        draft.note(f"{printer_id} reports attempt {told.attempt[:80]!r}: no id of ours, ignored")
+        return
     copy = draft.copies.get(told.copy)
     if copy is None or copy.job != told.job or copy.state is CopyState.DROPPED:
         draft.note(f"{printer_id} reports unknown attempt {told.attempt} of an unknown copy")
