@@ -247,7 +247,7 @@ def _after(order: Order, place: Place) -> Column:
     ways: list[Column] = []
     same: list[Column] = []
     for by, falls, value in zip(order.by, order.falls, place, strict=True):
-        ways.append(sa.and_(by < value if falls else by > value))
+        ways.append(sa.and_(*same, by < value if falls else by > value))
         same.append(by == value)
     return sa.or_(*ways)
 

@@ -6,8 +6,9 @@ connection. `reads` has connections of its own, so a long list never holds up a 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -27,6 +28,8 @@ from coordinator.store.failures import told
 from coordinator.store.filters import HistoryFilter
 from coordinator.store.reads import Reads
 from coordinator.store.rows import LoadedRows, StoredFile
+
+T = TypeVar("T")
 
 
 class SqlStore:
@@ -66,31 +69,27 @@ class SqlStore:
 
     async def take_term(self, above: int = 0) -> int:
         """Commit and return a term higher than the stored one and than `above`."""
-        async with self._writing("taking a term") as connection:
-            return await writing.raise_term(connection, above)
+        return await self._write("taking a term", lambda c: writing.raise_term(c, above))
 
     async def load(self) -> LoadedRows:
         """All printers; jobs that are unfinished or still hold a printer, with all of theirs."""
-        async with self._writing("loading") as connection:
-            return await loading.load(connection)
+        return await self._write("loading", loading.load)
 
     async def commit(self, term: int, plan: Plan) -> None:
         """Write the plan in one transaction that also confirms the term."""
         if not plan.durable:
             await self.confirm(term)
             return
-        async with self._writing("committing a round") as connection:
+
+        async def round_of(connection: AsyncConnection) -> None:
             await writing.hold_term(connection, term)
             await writing.write(connection, plan)
 
+        await self._write("committing a round", round_of)
+
     async def confirm(self, term: int) -> None:
         """Confirm the term without a write; raises TermLost."""
-        if self._writer is None:
-            raise StoreError("the store is not open")
-        with told("confirming the term"):
-            async with self._writer.connect() as connection:
-                await connection.execution_options(**{GLANCE: True})
-                await writing.check_term(connection, term)
+        await self._write("confirming the term", lambda c: writing.check_term(c, term), GLANCE)
 
     async def history(
         self, *, job: str = "", printer: str = "", attempt: str = "", limit: int = 100
@@ -105,25 +104,23 @@ class SqlStore:
 
         Needs no term: a file's row says the same whoever writes it.
         """
-        async with self._writing("adding a file") as connection:
-            return await shelf.add(connection, file)
+        return await self._write("adding a file", lambda c: shelf.add(c, file))
 
     async def describe_file(
         self, sha256: str, *, metadata: bytes | None = None, analysis: bytes | None = None
     ) -> bool:
         """Set what is now known of a file, as JSON; False if there is no such file."""
-        async with self._writing("describing a file") as connection:
-            return await shelf.describe(connection, sha256, metadata, analysis)
+        return await self._write(
+            "describing a file", lambda c: shelf.describe(c, sha256, metadata, analysis)
+        )
 
     async def remove_file(self, sha256: str) -> bool:
         """Forget a file; False, changing nothing, if an unfinished job needs it or it is gone."""
-        async with self._writing("removing a file") as connection:
-            return await shelf.remove(connection, sha256)
+        return await self._write("removing a file", lambda c: shelf.remove(c, sha256))
 
     async def put_setting(self, key: str, value: bytes) -> None:
         """Keep a value, given as JSON, under a key."""
-        async with self._writing(f"keeping setting {key!r}") as connection:
-            await shelf.put_setting(connection, key, value)
+        await self._write(f"keeping setting {key!r}", lambda c: shelf.put_setting(c, key, value))
 
     async def _upkeep(self) -> None:
         path = sqlite_file(self._address)
@@ -140,11 +137,29 @@ class SqlStore:
         finally:
             await engine.dispose()
 
-    @asynccontextmanager
-    async def _writing(self, doing: str) -> AsyncIterator[AsyncConnection]:
-        """The writer's connection in a transaction: committed at the end, else rolled back."""
-        if self._writer is None:
+    async def _write(
+        self, doing: str, act: Callable[[AsyncConnection], Awaitable[T]], option: str = ""
+    ) -> T:
+        """Run one transaction on the writer's connection: committed at its end, else rolled back.
+
+        Whoever waits may be cancelled; the transaction still runs to its end first, because a
+        connection that is left in the middle keeps the lock of the database.
+        """
+        writer = self._writer
+        if writer is None:
             raise StoreError("the store is not open")
-        with told(doing):
-            async with self._writer.begin() as connection:
-                yield connection
+
+        async def run() -> T:
+            with told(doing):
+                async with writer.connect() as connection:
+                    if option:
+                        await connection.execution_options(**{option: True})
+                    async with connection.begin():
+                        return await act(connection)
+
+        task = asyncio.create_task(run())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError as cancelled:
+            await asyncio.wait([task])
+            raise cancelled from task.exception()
