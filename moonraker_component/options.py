@@ -39,7 +39,8 @@ class Options(NamedTuple):
         return f"Options({self.printer_id!r} at {self.mqtt_address}:{self.mqtt_port})"
 
 
-NAMES = Options._fields
+PASSWORD_FILE = "mqtt_password_file"
+NAMES = (*Options._fields, PASSWORD_FILE)
 
 
 class BadOptions(ValueError):
@@ -69,7 +70,7 @@ class _Reader:
             mqtt_address=self._needed("mqtt_address", "the name or address of the broker"),
             mqtt_port=self._number("mqtt_port", PORT_TLS if ca else PORT, 1, 65535),
             mqtt_username=self._secret("mqtt_username"),
-            mqtt_password=self._secret("mqtt_password"),
+            mqtt_password=self._password(),
             mqtt_tls_ca=ca,
             topic_prefix=self._match(
                 "topic_prefix",
@@ -130,6 +131,20 @@ class _Reader:
         if value and not os.access(path, os.R_OK):
             self._bad(name, value, "a file that Moonraker can read, or nothing")
         return path
+
+    def _password(self) -> str:
+        """From its file where one is named: Moonraker writes its configuration into its log."""
+        path = self._file(PASSWORD_FILE)
+        # Read in any case: Moonraker warns of every option that nobody has read.
+        password = self._secret("mqtt_password")
+        if not path:
+            return password
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.readline().rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            self._problems.append(f"[moonfleet] {PASSWORD_FILE}: {path} cannot be read ({error})")
+            return ""
 
     def _secret(self, name: str) -> str:
         """A value, or a template as in Moonraker's own sections: {secrets.moonfleet.password}."""

@@ -33,19 +33,23 @@ class Mosquitto:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        passwords = folder / "passwords"
-        subprocess.run(
-            [find_program("mosquitto_passwd"), "-b", "-c", passwords, USER, PASSWORD],
-            check=True,
-            capture_output=True,
-        )
-        passwords.chmod(0o644)
+        self._passwords = folder / "passwords"
+        self.set_password(PASSWORD)
         self._conf = folder / "mosquitto.conf"
         self._conf.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous false\n"
-            f"password_file {passwords}\nset_tcp_nodelay true\nuser root\n"
+            f"password_file {self._passwords}\nset_tcp_nodelay true\nuser root\n"
         )
         self._process: asyncio.subprocess.Process | None = None
+
+    def set_password(self, password: str) -> None:
+        """The one user's password, from the next start on."""
+        subprocess.run(
+            [find_program("mosquitto_passwd"), "-b", "-c", self._passwords, USER, password],
+            check=True,
+            capture_output=True,
+        )
+        self._passwords.chmod(0o644)
 
     async def start(self) -> None:
         """Start it and wait until it listens."""
