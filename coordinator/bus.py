@@ -69,8 +69,6 @@ class MqttBus:
     async def start(self) -> None:
         """Begin connecting; returns at once, for the broker may be away."""
         self._loop = asyncio.get_running_loop()
-        will = Beacon(online=False, version=self._version)
-        self._client.will_set(self._topics.coordinator, wire.encode(will), qos=1, retain=True)
         self._keeper = asyncio.create_task(self._keep_connected())
 
     async def stop(self) -> None:
@@ -114,6 +112,8 @@ class MqttBus:
 
     def _new_client(self) -> mqtt.Client:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+        will = Beacon(online=False, version=self._version)
+        client.will_set(self._topics.coordinator, wire.encode(will), qos=1, retain=True)
         client.max_inflight_messages_set(200)
         client.max_queued_messages_set(5_000)
         if self._address.username:
@@ -126,16 +126,22 @@ class MqttBus:
         return client
 
     async def _keep_connected(self) -> None:
-        """Connect with a growing, jittered wait, for ever: also after a refused password."""
+        """Connect with a growing, jittered wait, for ever: also after a refused password.
+
+        Each connection has a client of its own: paho would send what the last one still held
+        once more, and leaves the sockets of its thread behind when that is started again.
+        """
         delay_s = BACKOFF_FIRST_S
         while True:
             self._lost.clear()
+            self._client = self._new_client()
             try:
                 await asyncio.to_thread(
                     self._client.connect, self._address.host, self._address.port, KEEPALIVE_S
                 )
                 self._client.loop_start()
                 await self._lost.wait()
+                self._client.disconnect()  # or its thread would connect by itself
                 await asyncio.to_thread(self._client.loop_stop)
                 why = self._refused or "connection lost"
                 if not self._refused:

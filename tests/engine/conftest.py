@@ -1,4 +1,4 @@
-"""An engine on a file of its own, running for one test."""
+"""An engine on a file of its own, and a real Mosquitto, each running for one test."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.broker import Broker
 from tests.engine.bench import Bench
 
 
@@ -19,3 +20,11 @@ def path(tmp_path: Path) -> Path:
 async def bench(path: Path) -> AsyncIterator[Bench]:
     async with Bench(path) as bench:
         yield bench
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
+    broker = Broker(tmp_path / "broker", jitter=lambda: 0.0)
+    await broker.start()
+    yield broker
+    await broker.stop()
