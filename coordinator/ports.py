@@ -1,16 +1,29 @@
-"""What the engine needs of the world, as Protocols: Store, Bus, Clock.
+"""What the coordinator needs of the world, as Protocols: Store, Archive, Bus, Clock.
 
 Owns only the signatures. Implementations: store/, bus.py, clock.py; the simulation has its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from coordinator.core.attempts import Attempt
 from coordinator.core.farm import History, Now, Plan
-from coordinator.core.jobs import Copy, Job
+from coordinator.core.jobs import Copy, CopyState, Job
 from coordinator.core.printers import Printer
+from coordinator.lists import (
+    AttemptFilter,
+    AttemptPage,
+    FilePage,
+    HistoryFilter,
+    HistoryPage,
+    JobDetail,
+    JobFilter,
+    JobPage,
+    JobSort,
+    StoredFile,
+)
 from moonraker_component.wire import Command, Desired, JobEvent
 
 
@@ -49,6 +62,51 @@ class Store(Protocol):
         self, *, job: str = "", printer: str = "", attempt: str = "", limit: int = 100
     ) -> list[History]:
         """Newest first."""
+
+
+class Reads(Protocol):
+    """Lists and details for people. All raise StoreError; those with a cursor BadQuery too."""
+
+    async def list_jobs(
+        self,
+        wanted: JobFilter | None = None,
+        sort: JobSort = JobSort.QUEUE,
+        limit: int = 100,
+        cursor: str = "",
+    ) -> JobPage: ...
+
+    async def job(self, job_id: str) -> Job | None: ...
+
+    async def job_detail(self, job_id: str) -> JobDetail | None: ...
+
+    async def copy_counts(self, job_ids: Sequence[str]) -> dict[str, dict[CopyState, int]]: ...
+
+    async def attempt(self, attempt_id: str) -> Attempt | None: ...
+
+    async def list_attempts(
+        self, wanted: AttemptFilter | None = None, limit: int = 100, cursor: str = ""
+    ) -> AttemptPage: ...
+
+    async def list_history(
+        self, wanted: HistoryFilter | None = None, limit: int = 100, cursor: str = ""
+    ) -> HistoryPage: ...
+
+    async def get_file(self, sha256: str) -> StoredFile | None: ...
+
+    async def list_files(self, text: str = "", limit: int = 100, cursor: str = "") -> FilePage: ...
+
+
+class Archive(Protocol):
+    """What the HTTP side needs of the store: reading, and the rows of stored files."""
+
+    @property
+    def reads(self) -> Reads: ...
+
+    async def add_file(self, file: StoredFile) -> bool:
+        """Note a file; False if its content was known already."""
+
+    async def remove_file(self, sha256: str) -> bool:
+        """Forget a file; False if it is gone or an unfinished job needs it."""
 
 
 class Bus(Protocol):

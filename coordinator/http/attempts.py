@@ -14,7 +14,7 @@ from coordinator.http import downloads
 from coordinator.http.base import Answer, ApiHandler
 from coordinator.http.job_view import AttemptView, HistoryView, attempt_view, history_view
 from coordinator.http.operations import operation
-from coordinator.store.filters import AttemptFilter, HistoryFilter
+from coordinator.lists import AttemptFilter, HistoryFilter
 
 HISTORY_MAX = 100
 

@@ -1,7 +1,7 @@
 """Sending stored content: whole, resumed by range, or told to be unchanged.
 
-Owns ranges (RFC 9110, one range per answer) and the pace: the next block is read in a thread
-while the last one is being sent, and nothing is read ahead of a slow client.
+Owns ranges (RFC 9110, one range per answer) and the pace: blocks are read in a thread, and the
+next one only when the last one has left, so that a slow client costs one block of memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from tornado.web import RequestHandler
 from coordinator.files.content import ContentStore, NoSuchContent
 
 BLOCK_BYTES = 1024 * 1024
-"""Measured on two cores, 100 MB to curl over loopback: 64 KiB 0.5, 256 KiB 1.0, 1 MiB 1.2 GB/s."""
+"""Measured on two busy cores, 100 MB to curl over loopback, median of five: 64 KiB 0.7, 256 KiB
+1.5, 1 MiB 2.1, 4 MiB 1.9 GB/s (Python's own http.server with sendfile: 1.9)."""
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 

@@ -22,8 +22,8 @@ from coordinator.files.content import (
 )
 from coordinator.files.inspection import InspectionFailed
 from coordinator.files.names import BadFileName
+from coordinator.lists import BadQuery
 from coordinator.ports import StoreError
-from coordinator.store.filters import BadQuery
 
 
 class ErrorAnswer(Struct, frozen=True):

@@ -12,7 +12,7 @@ from coordinator.http.farm_view import FarmView, farm_view
 from coordinator.http.job_view import HistoryView, history_view
 from coordinator.http.operations import operation
 from coordinator.http.printer_view import printer_view
-from coordinator.store.filters import HistoryFilter
+from coordinator.lists import HistoryFilter
 
 
 class FarmAnswer(Answer):

@@ -20,7 +20,7 @@ from coordinator.http.errors import answer_of
 from coordinator.http.filing import analysis_of, metadata_of, no_file
 from coordinator.http.operations import operation
 from coordinator.http.uploads import OVERHEAD_BYTES_MAX, MultipartUpload, Upload, upload_of
-from coordinator.store.rows import StoredFile
+from coordinator.lists import StoredFile
 
 UPLOAD_TIMEOUT_S = 3600.0
 PICTURES = {"png": "image/png", "jpg": "image/jpeg", "qoi": "image/qoi"}

@@ -20,8 +20,8 @@ from coordinator.files.content import StoredFile as Arrived
 from coordinator.files.extents import Analysis
 from coordinator.files.inspection import Inspection, InspectionFailed, Inspector
 from coordinator.files.metadata import Metadata
-from coordinator.store.rows import StoredFile
-from coordinator.store.sql import SqlStore
+from coordinator.lists import StoredFile
+from coordinator.ports import Archive
 
 
 class Unprintable(FilesError):
@@ -31,7 +31,7 @@ class Unprintable(FilesError):
 class Filing:
     """Takes in, looks up and forgets files."""
 
-    def __init__(self, store: SqlStore, content: ContentStore, inspector: Inspector) -> None:
+    def __init__(self, store: Archive, content: ContentStore, inspector: Inspector) -> None:
         self._store = store
         self._content = content
         self._inspector = inspector

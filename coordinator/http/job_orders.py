@@ -15,8 +15,7 @@ from coordinator.files import names
 from coordinator.http.filing import analysis_of, metadata_of
 from coordinator.http.job_view import NEVER
 from coordinator.intake import ANY, Number, Wishes, requirements_of
-from coordinator.store.filters import JobFilter, JobSort
-from coordinator.store.rows import StoredFile
+from coordinator.lists import JobFilter, JobSort, StoredFile
 
 TAGS_MAX = 32
 WORD_MAX = 100

@@ -32,7 +32,7 @@ from coordinator.http.job_view import (
 from coordinator.http.operations import operation
 from coordinator.http.services import Services
 from coordinator.http.why import Placed, PrinterWhy
-from coordinator.store.filters import HistoryFilter
+from coordinator.lists import HistoryFilter
 
 HISTORY_MAX = 100
 

@@ -13,8 +13,7 @@ from coordinator.clock import SystemClock
 from coordinator.engine import Engine
 from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
-from coordinator.ports import Clock
-from coordinator.store.sql import SqlStore
+from coordinator.ports import Archive, Clock
 
 MakeCredentials = Callable[[str], Awaitable[str]]
 """Sets up the MQTT login of a printer id and returns its password, which is told once."""
@@ -37,7 +36,7 @@ class Services(Struct, frozen=True):
     """
 
     engine: Engine
-    store: SqlStore
+    store: Archive
     content: ContentStore
     inspector: Inspector
     ids: Iterator[str]

@@ -16,8 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from coordinator.core.attempts import Attempt
 from coordinator.core.jobs import CopyState, Job, Lane
-from coordinator.store.failures import told
-from coordinator.store.filters import (
+from coordinator.lists import (
     AttemptFilter,
     AttemptPage,
     FilePage,
@@ -30,11 +29,13 @@ from coordinator.store.filters import (
     JobSort,
     Place,
     References,
+    StoredFile,
     checked_limit,
     from_cursor,
     to_cursor,
 )
-from coordinator.store.rows import StoredFile, attempt_of, copy_of, file_of, history_of, job_of
+from coordinator.store.failures import told
+from coordinator.store.rows import attempt_of, copy_of, file_of, history_of, job_of
 from coordinator.store.tables import attempts, copies, files, history, jobs, settings
 
 Column = sa.ColumnElement[Any]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -17,6 +16,7 @@ from coordinator.core.attempts import Attempt
 from coordinator.core.farm import History
 from coordinator.core.jobs import Copy, Job, JobFile
 from coordinator.core.printers import Printer
+from coordinator.lists import StoredFile
 
 Row = sa.RowMapping | Mapping[str, Any]
 
@@ -28,22 +28,6 @@ class LoadedRows(Struct):
     copies: list[Copy]
     attempts: list[Attempt]
     printers: list[Printer]
-
-
-class StoredFile(Struct, frozen=True):
-    """A G-code file that is kept. `name` as hosts call it, `title` as the person called it.
-
-    `metadata` (what its slicer says) and `analysis` (what its moves say) are JSON as it was given;
-    None: not known yet. Decode them with the type that they were encoded from.
-    """
-
-    sha256: str
-    size_bytes: int
-    name: str
-    title: str
-    metadata: msgspec.Raw | None = None
-    analysis: msgspec.Raw | None = None
-    created_at: float = 0.0
 
 
 def job_row(job: Job) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from msgspec.structs import asdict
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coordinator.lists import StoredFile
 from coordinator.ports import StoreError
-from coordinator.store.rows import StoredFile
 from coordinator.store.tables import files, jobs, settings
 from coordinator.store.writing import upsert
 

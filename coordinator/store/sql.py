@@ -13,6 +13,7 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from coordinator.core.farm import History, Plan
+from coordinator.lists import HistoryFilter, StoredFile
 from coordinator.ports import StoreError
 from coordinator.store import loading, schema, shelf, writing
 from coordinator.store.database import (
@@ -25,9 +26,8 @@ from coordinator.store.database import (
     sqlite_file,
 )
 from coordinator.store.failures import told
-from coordinator.store.filters import HistoryFilter
 from coordinator.store.reads import Reads
-from coordinator.store.rows import LoadedRows, StoredFile
+from coordinator.store.rows import LoadedRows
 
 T = TypeVar("T")
 

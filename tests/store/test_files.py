@@ -6,9 +6,8 @@ import msgspec
 import pytest
 
 from coordinator.core.jobs import JobState
+from coordinator.lists import References, StoredFile
 from coordinator.ports import StoreError
-from coordinator.store.filters import References
-from coordinator.store.rows import StoredFile
 from coordinator.store.sql import SqlStore
 
 from .build import SHA, job, plan

@@ -17,8 +17,9 @@ from coordinator.core.attempts import Attempt, State
 from coordinator.core.farm import History
 from coordinator.core.jobs import Copy, Job
 from coordinator.core.printers import Printer
+from coordinator.lists import StoredFile
 from coordinator.store import tables
-from coordinator.store.rows import StoredFile, job_row
+from coordinator.store.rows import job_row
 from coordinator.store.sql import SqlStore
 from moonraker_component.wire import Outcome, Report
 

@@ -1,4 +1,4 @@
-"""What people ask of lists: filters, orders, pages and their cursors.
+"""What people ask of what is stored: filters, orders, pages and their cursors, and stored files.
 
 Owns the values and their checks. Must not know tables or SQL.
 
@@ -18,11 +18,26 @@ from msgspec import Struct
 from coordinator.core.attempts import Attempt, State
 from coordinator.core.farm import History
 from coordinator.core.jobs import Copy, Job, JobState, Lane
-from coordinator.store.rows import StoredFile
 
 PAGE_MAX = 500
 
 Place = tuple[float | int | str, ...]
+
+
+class StoredFile(Struct, frozen=True):
+    """A G-code file that is kept. `name` as hosts call it, `title` as the person called it.
+
+    `metadata` (what its slicer says) and `analysis` (what its moves say) are JSON as it was given;
+    None: not known yet. Decode them with the type that they were encoded from.
+    """
+
+    sha256: str
+    size_bytes: int
+    name: str
+    title: str
+    metadata: msgspec.Raw | None = None
+    analysis: msgspec.Raw | None = None
+    created_at: float = 0.0
 
 
 class BadQuery(ValueError):
