@@ -7,9 +7,12 @@ Owns the options, their defaults and their bounds. Must not start anything.
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -77,6 +80,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SECRET = ("mqtt.password", "database_url")
+"""Options whose value is not repeated in an error: it may go into a log."""
 
 
 def load(path: Path | None, overrides: list[str]) -> Config:
@@ -92,7 +97,7 @@ def load(path: Path | None, overrides: list[str]) -> Config:
     try:
         config = msgspec.convert(data, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path or 'configuration'}: {error}") from error
+        raise ConfigError(f"{path or 'configuration'}: {_told(data, error)}") from error
     _check(config)
     return config
 
@@ -101,7 +106,9 @@ def settings_of(config: Config) -> Settings:
     """The part that decisions depend on."""
     farm = config.farm
     base = config.server.public_url.rstrip("/")
-    base = base or f"http://{config.server.address}:{config.server.port}"
+    address = config.server.address
+    host = f"[{address}]" if ":" in address else address
+    base = base or f"http://{host}:{config.server.port}"
     return Settings(
         lease_s=farm.lease_s,
         fence_s=farm.fence_s,
@@ -120,12 +127,26 @@ def _lay_over(data: dict[str, Any], override: str) -> None:
     if not equals or not option or len(sections) > 1:
         raise ConfigError(f"--set {override!r}: write section.option=value")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text
+        parsed = {}
     for section in sections:
         data = data.setdefault(section, {})
-    data[option] = value
+        if not isinstance(data, dict):
+            raise ConfigError(f"--set {name}: {section} is given as a value, not as a section")
+    data[option] = parsed["value"] if len(parsed) == 1 else text
+
+
+def _told(data: dict[str, Any], error: msgspec.ValidationError) -> str:
+    """The error with its option's name and value in front, where it has them."""
+    place = re.search(r" - at `\$\.([\w.]+)`", str(error))
+    if place is None:
+        return str(error)
+    name, value = place[1], data
+    for part in name.split("."):
+        value = value[part]
+    shown = name if name in SECRET else f"{name} {value!r}"
+    return f"{shown}: {str(error)[: place.start()]}"
 
 
 def _check(config: Config) -> None:
@@ -141,6 +162,13 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"farm.offline_grace_s {farm.offline_grace_s:g}: at least two leases ({least_s:g})"
         )
+    url = urlsplit(config.server.public_url)
+    if config.server.public_url and (url.scheme not in ("http", "https") or not url.hostname):
+        raise ConfigError(
+            f"server.public_url {config.server.public_url!r}: http:// or https:// and a host"
+        )
+    if config.mqtt.tls_ca and not os.access(config.mqtt.tls_ca, os.R_OK):
+        raise ConfigError(f"mqtt.tls_ca {config.mqtt.tls_ca!r}: a file that can be read")
     try:
         wire.Topics(config.mqtt.prefix)
     except wire.WireError as error:
