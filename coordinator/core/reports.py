@@ -142,7 +142,9 @@ def _fold_attempt(draft: Draft, printer_id: str, told: AttemptReport, now: Now) 
     if attempt.state is State.ENDED:
         return
     if told.phase is Phase.ENDED:
-        outcomes.end(draft, attempt, told.outcome, told.cause, told.message, now)
+        # An end without an outcome tells nothing of how it ended.
+        outcome = Outcome.UNKNOWN if told.outcome is Outcome.NONE else told.outcome
+        outcomes.end(draft, attempt, outcome, told.cause, told.message, now)
         return
     changed = replace(attempt, phase=told.phase, pause=told.pause, fenced=told.fenced)
     if changed.resume and changed.pause != changed.resume:

@@ -15,7 +15,8 @@ from demo.farm import DemoFarm
 
 GCODE = Path(__file__).parents[2] / "demo" / "gcode"
 TILE = GCODE / "tile_pla.gcode"
-CUBE = GCODE / "cube20_pla.gcode"
+BOX = GCODE / "box5_pla.gcode"
+"""Long enough for mishaps in mid-print: 35 s at 15 times real time."""
 DEADLINE_S = 240.0
 
 Attempt = dict[str, Any]

@@ -10,12 +10,12 @@ from demo.extrusion import expected_extrusion_mm
 from demo.farm import DemoFarm, is_online
 from demo.verdict import Verdict, judge
 from tests.e2e.conftest import GRACE_S
-from tests.e2e.story import CUBE, DEADLINE_S, TILE, completed, phase, state
+from tests.e2e.story import BOX, DEADLINE_S, TILE, completed, phase, state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 
-def verdict_of(farm: DemoFarm, job: str, file: object = CUBE) -> Verdict:
+def verdict_of(farm: DemoFarm, job: str, file: object = BOX) -> Verdict:
     ledgers = [printer.ledger() for printer in farm.printers.values()]
     return judge(farm.database, ledgers, job, expected_extrusion_mm(str(file)))
 
@@ -56,7 +56,7 @@ async def test_a_host_without_power_loses_its_print_after_the_grace(farm: DemoFa
 async def test_a_lost_print_that_comes_back_before_its_replacement_starts_is_adopted(
     farm: DemoFarm,
 ) -> None:
-    job = await farm.submit(CUBE)
+    job = await farm.submit(BOX)
     first = await farm.until_attempt(job, state("started"), "a print", DEADLINE_S)
     other = "two" if first["printer"] == "one" else "one"
     # The other printer is in maintenance: its copy waits, and nothing has started elsewhere.
@@ -76,7 +76,7 @@ async def test_a_lost_print_that_comes_back_before_its_replacement_starts_is_ado
 
 
 async def test_when_both_print_one_is_kept_and_the_other_cancelled(farm: DemoFarm) -> None:
-    job = await farm.submit(CUBE)
+    job = await farm.submit(BOX)
     first = await farm.until_attempt(job, state("started"), "a print", DEADLINE_S)
     await farm.proxies[first["printer"]].cut()
     await farm.until_attempt(
@@ -100,7 +100,7 @@ async def test_when_both_print_one_is_kept_and_the_other_cancelled(farm: DemoFar
 async def test_under_a_fence_the_silent_printer_pauses_and_goes_on_when_it_is_heard(
     farm: DemoFarm,
 ) -> None:
-    job = await farm.submit(CUBE, printers=["one"], fence=True)
+    job = await farm.submit(BOX, printers=["one"], fence=True)
     await farm.until_attempt(job, state("started"), "a print", DEADLINE_S)
     printer = farm.printers["one"]
     await farm.proxies["one"].cut()

@@ -10,7 +10,7 @@ import pytest
 from demo.extrusion import expected_extrusion_mm
 from demo.farm import DemoFarm
 from demo.verdict import judge
-from tests.e2e.story import CUBE, DEADLINE_S, TILE, completed, only, phase, state
+from tests.e2e.story import BOX, DEADLINE_S, TILE, completed, only, phase, state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -44,7 +44,7 @@ async def test_files_of_ended_attempts_are_removed_from_the_printer(farm: DemoFa
 
 async def test_moonraker_killed_in_mid_print_and_back(farm: DemoFarm) -> None:
     printer = farm.printers["one"]
-    job = await farm.submit(CUBE, printers=["one"])
+    job = await farm.submit(BOX, printers=["one"])
     attempt = await farm.until_attempt(job, state("started"), "a print on one", DEADLINE_S)
     await printer.kill_moonraker()
     await printer.start_moonraker()
@@ -53,7 +53,7 @@ async def test_moonraker_killed_in_mid_print_and_back(farm: DemoFarm) -> None:
 
 
 async def test_coordinator_killed_in_mid_print_and_back(farm: DemoFarm) -> None:
-    job = await farm.submit(CUBE, printers=["one"])
+    job = await farm.submit(BOX, printers=["one"])
     attempt = await farm.until_attempt(job, state("started"), "a print on one", DEADLINE_S)
     await farm.coordinator.kill()
     await farm.start_coordinator()
@@ -62,7 +62,7 @@ async def test_coordinator_killed_in_mid_print_and_back(farm: DemoFarm) -> None:
 
 
 async def test_broker_killed_in_mid_print_and_back(farm: DemoFarm) -> None:
-    job = await farm.submit(CUBE, printers=["one"])
+    job = await farm.submit(BOX, printers=["one"])
     attempt = await farm.until_attempt(job, state("started"), "a print on one", DEADLINE_S)
     await only(farm).kill_broker()
     await completed(farm, job)
@@ -71,7 +71,7 @@ async def test_broker_killed_in_mid_print_and_back(farm: DemoFarm) -> None:
 
 async def test_runout_pauses_is_reported_and_goes_on_when_a_person_says_so(farm: DemoFarm) -> None:
     printer = farm.printers["one"]
-    job = await farm.submit(CUBE, printers=["one"])
+    job = await farm.submit(BOX, printers=["one"])
     await farm.until_attempt(job, state("started"), "a print on one", DEADLINE_S)
     printer.ctl.filament(False)
     await farm.until_attempt(job, phase("paused"), "the pause to be reported", DEADLINE_S)
@@ -89,7 +89,7 @@ async def test_runout_pauses_is_reported_and_goes_on_when_a_person_says_so(farm:
 async def test_a_thermistor_fault_fails_with_its_cause_and_the_copy_completes_elsewhere(
     farm: DemoFarm,
 ) -> None:
-    job = await farm.submit(CUBE)
+    job = await farm.submit(BOX)
     attempt = await farm.until_attempt(job, state("started"), "a print", DEADLINE_S)
     broken = farm.printers[attempt["printer"]]
     broken.ctl.thermistor("extruder", "open")
@@ -150,7 +150,7 @@ async def test_a_start_behind_a_long_macro_is_refused_after_its_deadline(farm: D
 
 async def test_cancel_pause_and_resume_reach_the_printer(farm: DemoFarm) -> None:
     printer = farm.printers["one"]
-    job = await farm.submit(CUBE, printers=["one"])
+    job = await farm.submit(BOX, printers=["one"])
     await farm.until_attempt(job, state("started"), "a print on one", DEADLINE_S)
     await farm.post(f"/jobs/{job}/pause")
     await farm.until_attempt(job, phase("paused"), "the pause", DEADLINE_S)
@@ -164,9 +164,9 @@ async def test_cancel_pause_and_resume_reach_the_printer(farm: DemoFarm) -> None
 
 
 async def test_the_file_on_the_printer_is_what_was_uploaded(farm: DemoFarm) -> None:
-    job = await farm.submit(CUBE, printers=["one"])
+    job = await farm.submit(BOX, printers=["one"])
     attempt = await farm.until_attempt(job, state("started"), "a print on one", DEADLINE_S)
-    assert stored_bytes(farm, attempt["id"]) == [CUBE.read_bytes()]
+    assert stored_bytes(farm, attempt["id"]) == [BOX.read_bytes()]
     await farm.post(f"/jobs/{job}/cancel")
     await farm.until_attempt(job, state("ended"), "the end", DEADLINE_S)
 
