@@ -130,6 +130,7 @@ class _Reader:
         path = os.path.expanduser(value)
         if value and not os.access(path, os.R_OK):
             self._bad(name, value, "a file that Moonraker can read, or nothing")
+            return ""
         return path
 
     def _password(self) -> str:
