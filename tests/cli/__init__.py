@@ -1,0 +1,1 @@
+"""Tests of coordinator/cli: the real program against a real server."""
