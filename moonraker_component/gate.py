@@ -77,7 +77,7 @@ class View(msgspec.Struct, frozen=True):
 def refusals(view: View) -> tuple[Reason, ...]:
     """Every reason why nothing may start now; empty means that a start is allowed.
 
-    One condition per line, all of DESIGN section "When a printer may start". A state that is not
+    One condition per line, all of docs/design.md, section 5. A state that is not
     known is a refusal: unknown is not the same as fine.
     """
     if view.link is not Link.READY:

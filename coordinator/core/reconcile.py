@@ -1,7 +1,7 @@
 """One round: bring what is wanted of every printer in line with jobs, reports and time.
 
 Owns the order of the steps and each rule about silence, returns, taking back, arming and placing
-(DESIGN section 4, rules 6 to 11, and section 6). Must not know how reports come in or how the
+(docs/design.md, sections 4 and 6). Must not know how reports come in or how the
 result is stored and published.
 
     silences -> returns -> withdrawals -> arming -> placing -> numbers

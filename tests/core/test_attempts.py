@@ -311,7 +311,8 @@ def test_lower_sequences_of_a_session_change_nothing() -> None:
     bench.report("a", sequence=1, refusals=(Reason("printing", "late"),))
     bench.round()
     report = bench.farm.printers["a"].report
-    assert report is not None and report.refusals == ()
+    assert report is not None
+    assert report.refusals == ()
 
 
 def test_another_printers_attempt_in_a_report_is_ignored() -> None:

@@ -200,23 +200,26 @@ class SimHost:
         elif isinstance(effect, life.Fetch):
             attempt = effect.order.attempt
             world.at(world.rng.uniform(0.1, 4.0), lambda: self._fetched(attempt))
-        elif isinstance(effect, life.Start):
-            wait_s = max(self.klipper.macro_until_s - world.now_s, 0.0)
-            boot = self.klipper.boot
-            world.at(
-                wait_s + world.rng.uniform(0.0, 1.0), lambda: self._klipper_start(effect, boot)
-            )
-        elif isinstance(effect, life.Feed):
-            if not rules.refuse_feed(
-                self.klipper.fence, effect.attempt, effect.until_s, self._printing_attempt()
-            ):
-                self.klipper.fence = rules.feed_fence(
-                    self.klipper.fence, effect.until_s, world.now_s
-                )
         elif isinstance(effect, life.LookUp):
             world.at(0.3, lambda: self._history(effect.attempt))
+        else:
+            self._ask_klipper(effect)
+
+    def _ask_klipper(self, effect: life.Effect) -> None:
+        """What goes to Klipper takes its time; a start waits behind a running macro."""
+        world, klipper = self.world, self.klipper
+        soon_s = world.rng.uniform(0.0, 1.0)
+        if isinstance(effect, life.Start):
+            wait_s = max(klipper.macro_until_s - world.now_s, 0.0)
+            boot = klipper.boot
+            world.at(wait_s + soon_s, lambda: self._klipper_start(effect, boot))
+        elif isinstance(effect, life.Feed):
+            if not rules.refuse_feed(
+                klipper.fence, effect.attempt, effect.until_s, self._printing_attempt()
+            ):
+                klipper.fence = rules.feed_fence(klipper.fence, effect.until_s, world.now_s)
         elif isinstance(effect, (life.Pause, life.Resume, life.Cancel)):
-            world.at(world.rng.uniform(0.0, 1.0), lambda: self._steer(effect))
+            world.at(soon_s, lambda: self._steer(effect))
 
     def _fetched(self, attempt: str) -> None:
         if self.host is not None:

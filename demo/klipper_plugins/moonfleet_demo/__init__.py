@@ -1,11 +1,12 @@
-# Tells the virtual micro-controller which virtual_sdcard file runs, for its ledger
-#
-# Owns nothing of the print: it listens at print_stats, whose note_* methods are the one place
-# that every start, pause and end passes in mainline Klipper (2023 and later) and in Kalico.
-# It must not know the product's section, so that the ledger stays an independent witness.
-# Demo only. Python 3.7, no libraries: it runs inside klippy.
-#
-# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Tells the virtual micro-controller which virtual_sdcard file runs, for its ledger
+
+Owns nothing of the print: it listens at print_stats, whose note_* methods are the one place
+that every start, pause and end passes in mainline Klipper (2023 and later) and in Kalico.
+It must not know the product's section, so that the ledger stays an independent witness.
+Demo only. Python 3.7, no libraries: it runs inside klippy.
+
+This file may be distributed under the terms of the GNU GPLv3 license.
+"""
 import errno
 import json
 import logging
