@@ -142,10 +142,12 @@ def test_an_echo_of_a_report_never_sent_grants_nothing() -> None:
 
 def test_an_older_number_changes_nothing() -> None:
     story = Story().print()
+    story.now_s += 5
+    sequence = story.report().sequence
     before = story.host
-    late = Desired(1, 1, LEASE_S, None, Echo(SESSION, before.sequence))
+    late = Desired(1, 1, LEASE_S, None, Echo(SESSION, sequence))
     story.step(decisions.on_desired, late, story.now_s)
-    assert story.host == before
+    assert story.host == before  # not even the lease
 
 
 def test_a_higher_term_wins_over_a_higher_generation() -> None:
@@ -458,6 +460,18 @@ def test_an_ended_attempt_is_told_again_to_a_new_term() -> None:
     story.want(None, echo=False)
     assert story.told() is not None
     assert story.count(Forget) == 0
+
+
+def test_a_new_term_that_echoes_an_old_report_has_not_heard_of_the_end() -> None:
+    story = Story().print()
+    story.see(printing("complete"))
+    story.echo()
+    silent = story.report()  # tells it no more
+    assert silent.attempts == ()
+    story.term += 1
+    story.want(None, echo=False)
+    story.echo(silent)
+    assert story.told() is not None
 
 
 def test_an_ended_attempt_never_starts_again() -> None:
