@@ -1,7 +1,7 @@
 """Attempts: one try at one copy on one printer, as the coordinator knows it.
 
-Owns the type and its table of transitions (docs/design.md, section 4, rule 6). Must not know how reports
-arrive or how desired states are published.
+Owns the type and its table of transitions (docs/design.md, section 4, rule 6). Must not know
+how reports arrive or how desired states are published.
 """
 
 from __future__ import annotations

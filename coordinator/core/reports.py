@@ -1,7 +1,7 @@
 """Folding a host's report into the farm: sessions, numbers, and what it says of each attempt.
 
-Owns rules 3 to 5 and the hearing half of 10 to 13 of docs/design.md, section 4. Must not decide what is
-wanted next: that is reconcile's.
+Owns rules 3 to 5 and the hearing half of 10 to 13 of docs/design.md, section 4. Must not decide
+what is wanted next: that is reconcile's.
 """
 
 from __future__ import annotations
