@@ -1,0 +1,126 @@
+"""The live feed: a snapshot, then what changed, in sequence; who may listen, who is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from coordinator.http.live import QUEUE_MAX, Client
+from moonraker_component.wire import Telemetry
+
+from .house import DEADLINE_S, House
+
+Message = dict[str, Any]
+
+
+@asynccontextmanager
+async def listening(house: House, **headers: str) -> AsyncIterator[WebSocketClientConnection]:
+    address = house.url.replace("http", "ws") + "/api/v1/live"
+    connection = await websocket_connect(HTTPRequest(address, headers=headers))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+async def read(connection: WebSocketClientConnection) -> Message:
+    async with asyncio.timeout(DEADLINE_S):
+        raw = await connection.read_message()
+    assert raw is not None
+    message: Message = json.loads(raw)
+    return message
+
+
+async def until(connection: WebSocketClientConnection, key: str, **wanted: Any) -> Message:
+    """Read on to the first change that holds such a thing; checks the sequence on the way."""
+    last = None
+    while True:
+        message = await read(connection)
+        assert last is None or message["sequence"] == last + 1
+        last = message["sequence"]
+        for found in message.get(key, []):
+            if all(found.get(name) == value for name, value in wanted.items()):
+                return dict(found)
+
+
+async def test_a_snapshot_and_then_only_what_changed(house: House) -> None:
+    host = await house.add_host("one")
+    job = await house.submit(material="PETG")
+    async with listening(house) as connection:
+        snapshot = await read(connection)
+        assert snapshot["type"] == "snapshot"
+        assert [p["id"] for p in snapshot["printers"]] == ["one"]
+        assert [j["id"] for j in snapshot["jobs"]] == [job["id"]]
+        assert snapshot["farm"]["connected"] is True
+        await house.post(f"/jobs/{job['id']}/hold")
+        change = await read(connection)
+        while not change.get("jobs"):
+            change = await read(connection)
+        assert change["type"] == "change"
+        assert change["sequence"] > snapshot["sequence"]
+        assert change["jobs"][0]["state"] == "held"
+        assert "readings" not in change
+        second = await house.submit()
+        await until(connection, "printers", id="one", state="printing")
+        host.finish()
+        ended = await until(connection, "jobs", id=second["id"], state="completed")
+        assert ended["counts"]["done"] == 1
+
+
+async def test_silence_alone_shows_a_printer_offline(house: House) -> None:
+    host = await house.add_host("one")
+    async with listening(house) as connection:
+        await read(connection)
+        host.silent = True
+        await until(connection, "printers", id="one", state="offline")
+
+
+async def test_readings_come_at_most_once_a_second(house: House) -> None:
+    await house.add_host("one")
+    async with listening(house) as connection:
+        await read(connection)
+        told: list[Message] = []
+        for number in range(40):
+            house.engine.hear_telemetry("one", Telemetry(progress=number / 40))
+        while not told or told[-1]["telemetry"].get("progress") != 0.99:
+            house.engine.hear_telemetry("one", Telemetry(progress=0.99))
+            told += (await read(connection)).get("readings", [])
+        times = [reading["at"] for reading in told]
+        assert all(later - sooner > 0.7 for sooner, later in zip(times, times[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}]
+)
+async def test_pages_of_others_may_not_listen(house: House, headers: dict[str, str]) -> None:
+    with pytest.raises(HTTPClientError) as refused:
+        async with listening(house, **headers):
+            pass
+    assert refused.value.code == 403
+
+
+def test_a_client_that_does_not_read_is_dropped() -> None:
+    client = Client()
+    for _ in range(QUEUE_MAX):
+        client.put(b"x")
+    assert not client.dropped.is_set()
+    client.put(b"one too many")
+    assert client.dropped.is_set()
+
+
+async def test_clients_leave(house: House) -> None:
+    live = next(iter(house.engine.listeners)).__self__  # type: ignore[attr-defined]
+    async with listening(house) as first, listening(house) as second:
+        await read(first)
+        await read(second)
+        assert len(live._clients) == 2
+    async with asyncio.timeout(DEADLINE_S):
+        while live._clients:
+            await asyncio.sleep(0.01)
