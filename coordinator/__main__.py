@@ -16,7 +16,7 @@ from coordinator.broker import BrokerFailed
 from coordinator.broker_config import BrokerMissing
 from coordinator.config import ConfigError, load
 from coordinator.engine import StoodDown
-from coordinator.ports import StoreError
+from coordinator.ports import StoreError, TermLost
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -34,6 +34,7 @@ def main() -> int:
     )
     logging.getLogger("tornado.access").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     config_path = args.config or args.data_dir / "moonfleet.toml"
     try:
         if args.config is not None and not args.config.exists():
@@ -42,7 +43,7 @@ def main() -> int:
         asyncio.run(serve(config, args.data_dir))
     except ConfigError as error:
         return _ended(str(error), EXIT_USAGE)
-    except StoodDown as error:
+    except (StoodDown, TermLost) as error:
         return _ended(f"stood down: {error}", EXIT_STOOD_DOWN)
     except (StoreError, BrokerFailed, BrokerMissing, FolderInUse, OSError) as error:
         return _ended(str(error), EXIT_FAILED)

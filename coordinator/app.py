@@ -46,6 +46,10 @@ class FolderInUse(RuntimeError):
     """Another coordinator runs on this data folder."""
 
 
+class PortTaken(OSError):
+    """The address of the HTTP server cannot be had."""
+
+
 class Coordinator:
     """One coordinator on one data folder: `async with Coordinator(config, data_dir) as it: ...`
 
@@ -201,7 +205,12 @@ def _locked(data_dir: Path) -> Iterator[IO[str]]:
 
 def _listen(address: str, port: int) -> list[socket.socket]:
     """Bind before anything else is started, so that a taken port is told at once."""
-    return tornado.netutil.bind_sockets(port, address)
+    try:
+        return tornado.netutil.bind_sockets(port, address)
+    except OSError as error:
+        raise PortTaken(
+            f"server.port {port}: cannot listen on {address}: {error.strerror or error}"
+        ) from error
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -179,24 +179,35 @@ class Broker:
         logger.info("mosquitto runs on %s:%d, pid %d", HOST, self._port, self._process.pid)
 
     async def _wait_until_it_answers(self, process: asyncio.subprocess.Process) -> None:
+        """Whatever comes first: it answers, it ends (the port is taken), or time is over."""
+        answers = asyncio.create_task(self._log_in())
+        ended = asyncio.create_task(process.wait())
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                while True:
-                    if process.returncode is not None:
-                        raise BrokerFailed(await self._last_words(process))
-                    try:
-                        # Our own admin can log in: it is our broker that answers and not
-                        # another program that took the port before it.
-                        async with self.rights():
-                            return
-                    except BrokerUnreachable:
-                        await asyncio.sleep(POLL_S)
+            await asyncio.wait(
+                {answers, ended}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if ended.done():
+                raise BrokerFailed(await self._last_words(process))
+            if not answers.done():
+                raise BrokerFailed(
+                    f"mosquitto does not answer on {HOST}:{self._port} after {START_TIMEOUT_S:g} s"
+                )
+            answers.result()
         except LoginRefused as error:
             raise BrokerFailed(f"another broker has {HOST}:{self._port}: {error}") from error
-        except TimeoutError:
-            raise BrokerFailed(
-                f"mosquitto does not answer on {HOST}:{self._port} after {START_TIMEOUT_S:g} s"
-            ) from None
+        finally:
+            answers.cancel()
+            ended.cancel()
+            await asyncio.gather(answers, ended, return_exceptions=True)
+
+    async def _log_in(self) -> None:
+        """Until our own admin can: it is our broker that answers, not one that was there before."""
+        while True:
+            try:
+                async with self.rights():
+                    return
+            except BrokerUnreachable:
+                await asyncio.sleep(POLL_S)
 
     async def _last_words(self, process: asyncio.subprocess.Process) -> str:
         if self._log is not None:
