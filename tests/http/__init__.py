@@ -1,1 +1,1 @@
-"""Tests of coordinator/http: a real server, store, content store and engine; only the bus is ours."""
+"""Tests of coordinator/http: everything is real but the bus, which is ours."""

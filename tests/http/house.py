@@ -62,7 +62,7 @@ async def eventually(what: Callable[[], object], deadline_s: float = DEADLINE_S)
     """Wait until it holds."""
     async with asyncio.timeout(deadline_s):
         while not what():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # noqa: ASYNC110  # nothing tells when it changes
 
 
 class Host:

@@ -12,7 +12,7 @@ import pytest
 
 from coordinator.files.inspection import Inspection, Inspector, inspect_file
 
-from .house import GCODE, House, told
+from .house import GCODE, House, eventually, told
 
 TILE = GCODE / "tile_pla.gcode"
 LARGE_BYTES = 500 * 1000 * 1000
@@ -126,12 +126,9 @@ async def test_an_upload_that_breaks_off_leaves_nothing(house: House, tmp_path: 
         b"Content-Length: 1000000\r\n\r\nG1 X1\n"
     )
     await writer.drain()
-    while house.content._intakes_open == 0:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: house.content._intakes_open)
     writer.close()
-    async with asyncio.timeout(30):
-        while house.content._intakes_open:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not house.content._intakes_open)
     assert list((tmp_path / "content" / "intake").iterdir()) == []
     assert await reader.read() == b""
 
@@ -155,9 +152,7 @@ async def test_a_thumbnail_is_a_picture(house: House) -> None:
         ("bytes=0-1,5-6", 200, 0, None), ("lines=1-2", 200, 0, None), ("bytes=-", 200, 0, None),
     ],
 )  # fmt: skip
-async def test_ranges(
-    house: House, asked: str, status: int, first: int, last: int | None
-) -> None:
+async def test_ranges(house: House, asked: str, status: int, first: int, last: int | None) -> None:
     raw, sha256 = TILE.read_bytes(), await house.upload()
     answer = await house.ask("GET", f"/files/{sha256}/content", Range=asked)
     assert answer.code == status

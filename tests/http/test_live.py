@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 from coordinator.http.live import QUEUE_MAX, Client
 from moonraker_component.wire import Telemetry
 
-from .house import DEADLINE_S, House
+from .house import DEADLINE_S, House, eventually
 
 Message = dict[str, Any]
 
@@ -93,7 +94,7 @@ async def test_readings_come_at_most_once_a_second(house: House) -> None:
             house.engine.hear_telemetry("one", Telemetry(progress=0.99))
             told += (await read(connection)).get("readings", [])
         times = [reading["at"] for reading in told]
-        assert all(later - sooner > 0.7 for sooner, later in zip(times, times[1:], strict=False))
+        assert all(later - sooner > 0.7 for sooner, later in pairwise(times))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +122,4 @@ async def test_clients_leave(house: House) -> None:
         await read(first)
         await read(second)
         assert len(live._clients) == 2
-    async with asyncio.timeout(DEADLINE_S):
-        while live._clients:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not live._clients)

@@ -36,7 +36,7 @@ const FINISHED_SHOWN = 20;
 /** Signs stand beside colour and word, for whoever does not see the colour. */
 const SIGNS = /** @type {Record<string, string>} */ ({
   printing: "▶", preparing: "↻", paused: "⏸", idle: "○", held: "✋", maintenance: "🔧",
-  offline: "⌁", busy: "●", not_ready: "⚠", unsettled: "?", active: "▶", completed: "✓",
+  offline: "⌁", busy: "●", not_ready: "⚠", unsettled: "?", waiting: "…", completed: "✓",
   cancelled: "✕",
 });
 const WORDS = /** @type {Record<string, string>} */ ({
@@ -155,12 +155,15 @@ function numbersOf(printer, told) {
 
 /** @param {Job} job */
 function row(job) {
-  const made = element("li", `row s-${job.counts.printing ? "printing" : job.state}`);
+  // An active job is one that prints or one that waits: the word says which.
+  const active = job.counts.printing ? "printing" : "waiting";
+  const state = job.state === "active" ? active : job.state;
+  const made = element("li", `row s-${state}`);
   const title = element("span", "title", job.title);
   title.title = job.id;
   made.append(
     title,
-    stateElement(job.state),
+    stateElement(state),
     element("span", "copies", copiesText(job)),
     element("span", "needs", needsText(job.requirements)),
     element("span", "why", job.state === "held" ? job.reason : ""),
