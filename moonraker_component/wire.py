@@ -93,7 +93,11 @@ class Link(str, Enum):
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Base of all that travels."""
+    """Base of all that travels.
+
+    Fields at their default are left out, except in the small values that the coordinator's API
+    shows as they are: `"clear": false` is worth its bytes to whoever reads it.
+    """
 
 
 class FileRef(Message, frozen=True):
@@ -140,7 +144,7 @@ class Desired(Message, frozen=True):
     echo: Optional[Echo] = None
 
 
-class Reason(Message, frozen=True):
+class Reason(Message, frozen=True, omit_defaults=False):
     """Why something is not so: a stable `code`, and a `text` for people with fact and value."""
 
     code: str
@@ -161,7 +165,7 @@ class AttemptReport(Message, frozen=True):
     fenced: bool = False
 
 
-class Klipper(Message, frozen=True):
+class Klipper(Message, frozen=True, omit_defaults=False):
     """Klipper's state and message; `filename` is what print_stats names, ours or not."""
 
     link: Link = Link.DISCONNECTED
@@ -170,14 +174,14 @@ class Klipper(Message, frozen=True):
     filename: str = ""
 
 
-class Bed(Message, frozen=True):
+class Bed(Message, frozen=True, omit_defaults=False):
     """The latch. `token` names this uncleared (or cleared) bed; a clear must bear it."""
 
     clear: bool = False
     token: str = ""
 
 
-class Profile(Message, frozen=True):
+class Profile(Message, frozen=True, omit_defaults=False):
     """What the machine is. None or empty means unknown, which is not the same as unlimited.
 
     `size_min_mm` and `size_max_mm` are the axis limits x, y, z.
@@ -192,7 +196,7 @@ class Profile(Message, frozen=True):
     bed_max_c: Optional[float] = None
 
 
-class Filament(Message, frozen=True):
+class Filament(Message, frozen=True, omit_defaults=False):
     """What is loaded, as configured on the host, and what its sensors say (None: no sensor)."""
 
     material: str = ""

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from demo.extrusion import expected_extrusion_mm
 from demo.farm import DemoFarm
+from demo.verdict import Verdict, judge
 
 GCODE = Path(__file__).parents[2] / "demo" / "gcode"
 TILE = GCODE / "tile_pla.gcode"
@@ -41,6 +43,18 @@ async def completed(farm: DemoFarm, job: str, deadline_s: float = DEADLINE_S) ->
         return bool(seen["state"] == "completed")
 
     await farm.until(is_completed, f"job {job} to be completed", deadline_s, 0.3)
+
+
+async def verdict(farm: DemoFarm, job: str, file: Path) -> Verdict:
+    """Judge a job when nothing moves any more: "complete" comes before the last moves."""
+
+    async def at_rest() -> bool:
+        alive = [p for p in farm.printers.values() if p.mcu.running]
+        return all(printer.ledger().open is None for printer in alive)
+
+    await farm.until(at_rest, "the last moves", DEADLINE_S)
+    ledgers = [printer.ledger() for printer in farm.printers.values()]
+    return judge(farm.database, ledgers, job, expected_extrusion_mm(file))
 
 
 class Broker:

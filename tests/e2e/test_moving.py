@@ -6,18 +6,11 @@ import asyncio
 
 import pytest
 
-from demo.extrusion import expected_extrusion_mm
 from demo.farm import DemoFarm, is_online
-from demo.verdict import Verdict, judge
 from tests.e2e.conftest import GRACE_S
-from tests.e2e.story import BOX, DEADLINE_S, TILE, completed, phase, state
+from tests.e2e.story import BOX, DEADLINE_S, TILE, completed, phase, state, verdict
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
-
-
-def verdict_of(farm: DemoFarm, job: str, file: object = BOX) -> Verdict:
-    ledgers = [printer.ledger() for printer in farm.printers.values()]
-    return judge(farm.database, ledgers, job, expected_extrusion_mm(str(file)))
 
 
 async def test_a_host_cut_off_before_its_start_loses_its_attempt_within_a_lease(
@@ -30,8 +23,8 @@ async def test_a_host_cut_off_before_its_start_loses_its_attempt_within_a_lease(
     )
     assert (taken["outcome"], taken["cause"]) == ("not_started", "host_silent")
     await completed(farm, job)
-    verdict = verdict_of(farm, job, TILE)
-    assert (verdict.completed, verdict.doubled, verdict.moved) == (2, 0, 1)
+    judged = await verdict(farm, job, TILE)
+    assert (judged.completed, judged.doubled, judged.moved) == (2, 0, 1)
     await farm.proxies["one"].heal()
     await farm.until_online("one")
 
@@ -42,8 +35,8 @@ async def test_a_host_without_power_loses_its_print_after_the_grace(farm: DemoFa
     dark = farm.printers[attempt["printer"]]
     await dark.kill_host()
     await completed(farm, job)
-    verdict = verdict_of(farm, job, TILE)
-    assert (verdict.completed, verdict.doubled, verdict.moved) == (1, 0, 1)
+    judged = await verdict(farm, job, TILE)
+    assert (judged.completed, judged.doubled, judged.moved) == (1, 0, 1)
     # It comes back, says what became of its attempt, and gives its printer free.
     await dark.start()
     ended = await farm.until_attempt(
@@ -72,7 +65,7 @@ async def test_a_lost_print_that_comes_back_before_its_replacement_starts_is_ado
     await completed(farm, job)
     attempts = (await farm.job(job))["attempts"]
     assert [(a["id"], a["accepted"]) for a in attempts] == [(first["id"], True)]
-    assert verdict_of(farm, job).doubled == 0
+    assert (await verdict(farm, job, BOX)).doubled == 0
 
 
 async def test_when_both_print_one_is_kept_and_the_other_cancelled(farm: DemoFarm) -> None:
@@ -90,11 +83,11 @@ async def test_when_both_print_one_is_kept_and_the_other_cancelled(farm: DemoFar
         return all(a["state"] == "ended" for a in (await farm.job(job))["attempts"])
 
     await farm.until(all_ended, "both attempts to end", DEADLINE_S)
-    verdict = verdict_of(farm, job)
+    judged = await verdict(farm, job, BOX)
     attempts = (await farm.job(job))["attempts"]
     assert sum(a["accepted"] for a in attempts) == 1
     assert sorted(a["outcome"] for a in attempts) == ["cancelled", "complete"]
-    assert (verdict.completed, verdict.doubled) == (1, 0)
+    assert (judged.completed, judged.doubled) == (1, 0)
 
 
 async def test_under_a_fence_the_silent_printer_pauses_and_goes_on_when_it_is_heard(
