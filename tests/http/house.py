@@ -61,8 +61,8 @@ PROFILE = Profile(
 async def eventually(what: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
     """Wait until it holds."""
     async with asyncio.timeout(deadline_s):
-        while not what():
-            await asyncio.sleep(0.01)  # noqa: ASYNC110  # nothing tells when it changes
+        while not what():  # noqa: ASYNC110  # nothing tells when it changes
+            await asyncio.sleep(0.01)
 
 
 class Host:
