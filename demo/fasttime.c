@@ -1,8 +1,8 @@
-/* Lets one process live FASTTIME times faster (LD_PRELOAD).
+/* Lets one process live FASTTIME times faster, with a wall clock WALL_OFFSET_S wrong (LD_PRELOAD).
  *
  * Owns the monotonic clocks as this process reads them, and its waits, which shrink to match.
- * Both clocks are scaled around zero, so that all processes with one factor agree. Wall clock
- * and CLOCK_BOOTTIME stay as they are: they are shared with processes that are not hurried.
+ * Both clocks are scaled around zero, so that all processes with one factor agree. CLOCK_BOOTTIME
+ * stays as it is: it is shared with processes that are not hurried.
  * Compiled by demo/fasttime.py.
  */
 #define _GNU_SOURCE
@@ -25,6 +25,18 @@ static double factor(void)
         value = text ? atof(text) : 1.0;
         if (value <= 0.0)
             value = 1.0;
+    }
+    return value;
+}
+
+static long wall_offset_s(void)
+{
+    static long value;
+    static int known;
+    if (!known) {
+        const char *text = getenv("WALL_OFFSET_S");
+        value = text ? atol(text) : 0;
+        known = 1;
     }
     return value;
 }
@@ -55,6 +67,8 @@ int clock_gettime(clockid_t id, struct timespec *ts)
     int ret = syscall(SYS_clock_gettime, id, ts);
     if (!ret && is_scaled(id))
         *ts = from_ns(to_ns(ts) * (__int128)(factor() * 1000) / 1000);
+    else if (!ret && id == CLOCK_REALTIME)
+        ts->tv_sec += wall_offset_s();
     return ret;
 }
 

@@ -45,8 +45,12 @@ def build(folder: Path) -> Path:
     return library
 
 
-def environment(folder: Path, speed: float) -> dict[str, str]:
-    """What a process needs in its environment to run at `speed`; nothing at 1."""
-    if speed == 1:
+def environment(folder: Path, speed: float, wall_offset_s: int = 0) -> dict[str, str]:
+    """What a process needs in its environment to run at `speed` with a wrong wall clock."""
+    if speed == 1 and not wall_offset_s:
         return {}
-    return {"LD_PRELOAD": str(build(folder)), "FASTTIME": f"{speed:g}"}
+    return {
+        "LD_PRELOAD": str(build(folder)),
+        "FASTTIME": f"{speed:g}",
+        "WALL_OFFSET_S": str(wall_offset_s),
+    }

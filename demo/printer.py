@@ -251,6 +251,7 @@ class VirtualPrinter:
         python = venv / "bin" / "python" if venv else hosts.moonraker_python()
         fasttime.require_compiler()
         hurry = fasttime.environment(self._shared, profile.speed)
+        wrong_clock = fasttime.environment(self._shared, 1.0, profile.wall_offset_s)
         bed = f"{profile.bed_x_mm:g}x{profile.bed_y_mm:g}x{profile.bed_z_mm:g}"
         mcu = [
             sys.executable, "-m", "demo.mcu", "--link", str(paths.mcu_link),
@@ -267,7 +268,7 @@ class VirtualPrinter:
         return (
             Child("mcu", mcu, paths.logs / "mcu.log", {}, REPO),
             Child("klippy", klippy, paths.logs / "klippy.out", hurry, folder),
-            Child("moonraker", moonraker, paths.logs / "moonraker.out", {}, folder),
+            Child("moonraker", moonraker, paths.logs / "moonraker.out", wrong_clock, folder),
         )
 
     def _write_files(self) -> None:

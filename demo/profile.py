@@ -32,6 +32,9 @@ class Profile:
     speed: float = 1.0
     """Times faster than real time: Klipper and its micro-controller, never Moonraker."""
 
+    wall_offset_s: int = 0
+    """How wrong the wall clock of the host is (Moonraker's), as on a board without a battery."""
+
     bed_sensor: bool = True
     """Whether a sensor under the bed lets the ejection macro notice that the part stayed."""
 

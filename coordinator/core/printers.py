@@ -53,8 +53,8 @@ class Contact(Struct, frozen=True):
 
     Times are the coordinator's CLOCK_BOOTTIME. `klipper_s`: the last report in which Moonraker
     had a connection to Klipper. `sequence`: the newest report committed, to be echoed. `left_s`:
-    the print's time left by telemetry. `rest_until_s`: nothing is placed before, after a start
-    that came to nothing.
+    the print's time left by telemetry. `assigned_s`: when its attempt was assigned.
+    `rest_until_s`: nothing is placed before, after a start that came to nothing.
     """
 
     session: str = ""
@@ -63,6 +63,7 @@ class Contact(Struct, frozen=True):
     klipper_s: float = 0.0
     sequence: int = 0
     left_s: float | None = None
+    assigned_s: float = 0.0
     rest_until_s: float = 0.0
 
 

@@ -193,8 +193,9 @@ def _unwanted(draft: Draft, attempt: Attempt, job: Job, now: Now) -> str:
         return ""
     if printer.hold or printer.maintenance:
         return printer.hold or "in maintenance"
-    late = now.wall_s - attempt.assigned_at > draft.settings.prepare_s
-    if attempt.state is State.ASSIGNED and late:
+    contact = draft.contacts.get(printer.id, Contact())
+    since_s = max(contact.assigned_s, contact.since_s)
+    if attempt.state is State.ASSIGNED and now.boot_s - since_s > draft.settings.prepare_s:
         return f"not prepared within {draft.settings.prepare_s:.0f} s"
     report = printer.report
     if attempt.phase is not Phase.PREPARED or report is None or not report.refusals:
@@ -309,6 +310,8 @@ def _assign(
         assigned_at=now.wall_s,
     )
     draft.put_attempt(attempt)
+    contact = draft.contacts[printer.id]  # it is available, so it has been heard
+    draft.put_contact(printer.id, replace(contact, assigned_s=now.boot_s))
     score = matching.score(job, printer, _failed_here(draft, copy, printer))
     parts = f"smallest volume {score.volume_mm3:g} mm3, used {score.printed_s:g} s"
     draft.tell(now, "attempt_assigned", attempt, text=parts)

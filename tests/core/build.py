@@ -46,6 +46,7 @@ class Bench:
 
     def __init__(self, *printers: str, policy: Policy = DEFAULT_POLICY) -> None:
         self.now_s = 1_000.0
+        self.wall_offset_s = 1e9
         self.farm = Farm(SETTINGS, Reign(term=3, connected_s=0.0))
         self.policy = policy
         self._ids = self._make_ids()
@@ -62,7 +63,7 @@ class Bench:
 
     @property
     def now(self) -> Now:
-        return Now(boot_s=self.now_s, wall_s=self.now_s + 1e9)
+        return Now(boot_s=self.now_s, wall_s=self.now_s + self.wall_offset_s)
 
     def round(self, wait_s: float = 0.0) -> Draft:
         self.now_s += wait_s

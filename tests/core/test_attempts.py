@@ -382,3 +382,16 @@ def test_a_person_settles_what_no_host_answers_for() -> None:
     with pytest.raises(requests.Conflict, match="already ended"):
         bench.ask(requests.settle, lost.id, requests.Settlement.COMPLETE)
     assert bench.live(other).state is State.ASSIGNED
+
+
+def test_an_attempt_that_is_never_prepared_is_taken_back_whatever_the_wall_clock_says() -> None:
+    bench = bench_with_job(1, "a")
+    bench.wall_offset_s = 1e8  # the wall clock jumps by three years
+    bench.report("a")
+    bench.round(1.0)
+    first = bench.live("a")
+    for _ in range(200):
+        bench.report("a")
+        bench.round(10.0)
+    assert bench.farm.attempts[first.id].outcome is Outcome.NOT_STARTED
+    assert "not prepared within 1800 s" in bench.farm.attempts[first.id].message

@@ -29,6 +29,9 @@ OPTIONS = (
     "farm.fence_margin_s=4",
     "farm.rest_s=1",
 )
+WRONG_CLOCK_S = 400 * 86_400
+"""One host believes it is more than a year ago: nothing may depend on it."""
+
 READY_DEADLINE_S = 120.0
 
 
@@ -38,7 +41,7 @@ async def standing_farm() -> AsyncIterator[DemoFarm]:
     folder = Path(tempfile.mkdtemp(prefix="mf-e2e-"))  # short: sockets' addresses are
     profiles = [
         Profile("one", speed=SPEED),
-        Profile("two", speed=SPEED),
+        Profile("two", speed=SPEED, wall_offset_s=-WRONG_CLOCK_S),
         Profile("six", speed=SPEED, nozzle_mm=0.6),
     ]
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from demo.farm import DemoFarm
+from tests.e2e.conftest import WRONG_CLOCK_S
 from tests.e2e.story import BOX, DEADLINE_S, TILE, completed, only, phase, state, verdict
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -21,6 +23,16 @@ async def test_a_file_goes_in_and_a_real_klipper_prints_it(farm: DemoFarm) -> No
     detail = await farm.job(job)
     used = {attempt["printer"] for attempt in detail["attempts"]}
     assert used == {"one", "two"}  # at once on both that fit; the third has another nozzle
+
+
+async def test_a_host_with_a_wrong_clock_prints_like_any_other(farm: DemoFarm) -> None:
+    begun_s = time.time()
+    job = await farm.submit(TILE, printers=["two"])
+    await completed(farm, job)
+    history = await farm.printers["two"].get("/server/history/list?limit=1&order=desc")
+    assert history["jobs"][0]["start_time"] < begun_s - WRONG_CLOCK_S / 2  # it is wrong indeed
+    judged = await verdict(farm, job, TILE)
+    assert (judged.completed, judged.doubled) == (1, 0)
 
 
 async def test_files_of_ended_attempts_are_removed_from_the_printer(farm: DemoFarm) -> None:

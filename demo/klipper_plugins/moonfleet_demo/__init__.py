@@ -7,6 +7,7 @@ Demo only. Python 3.7, no libraries: it runs inside klippy.
 
 This file may be distributed under the terms of the GNU GPLv3 license.
 """
+
 import errno
 import json
 import logging
