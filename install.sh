@@ -66,8 +66,8 @@ usage: ./install.sh COMMAND [options]
   demo [args]        a farm with no hardware: three virtual printers and one queue
   test [args]        every check and every test; args go to pytest
   bench NAME [args]  one measurement; its last line is one JSON object
-  host               put Moonfleet's component into the Moonraker on this machine
   coordinator        run the coordinator on this machine as a service
+  host               put Moonfleet's component into the Moonraker on this machine
   uninstall          take out what host and coordinator put in
 
 options of every command:
@@ -152,7 +152,7 @@ install_packages() {
     package_present mosquitto && had_mosquitto=1
     guard_daemons
     change 'apt-get update' as_root "${apt[@]}" update
-    change "apt-get install $*" as_root "${apt[@]}" install -y --no-install-recommends "$@"
+    change "apt-get install $*" quietly as_root "${apt[@]}" install -y --no-install-recommends "$@"
     unguard_daemons
     # The coordinator starts a broker of its own; Debian's would take port 1883 at the next boot.
     if [ "$had_mosquitto" = 0 ] && [ -e /lib/systemd/system/mosquitto.service ]; then
@@ -162,6 +162,9 @@ install_packages() {
         package_present "$name" >/dev/null || fail 1 "apt-get installed $name, but it cannot be used"
     done
 }
+
+# dpkg tells every package it unpacks even when apt-get is quiet; what fails stands on stderr.
+quietly() { "$@" >/dev/null; }
 
 disable_mosquitto() {
     if has systemctl; then

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # The command `coordinator` of install.sh: the coordinator as a systemd service.
 #
-# Owns: the unit moonfleet.service and its data folder. Must not know the coordinator's own
-# settings. Sourced by install.sh after host.sh, whose refuse_root, bad_option and ROOT it uses.
+# Owns: the unit moonfleet.service, its data folder and the link to the command `moonfleet`. Must
+# not know the coordinator's own settings. Sourced by install.sh after host.sh, whose refuse_root, bad_option and ROOT it uses.
 
 UNIT_NAME=moonfleet.service
 
@@ -46,7 +46,47 @@ command_coordinator() {
     fi
     make_data_dir "$(rooted "$data")"
     install_unit "$data"
+    link_command
     report_end
+    [ "$DRY_RUN" = 1 ] || tell_coordinator_next
+}
+
+# The command's place is where Debian's own ~/.profile looks for a person's programs.
+command_link() { rooted "$HOME/.local/bin/moonfleet"; }
+
+command_program() { printf '%s/moonfleet/bin/moonfleet' "$VENVS"; }
+
+link_command() {
+    local link
+    link=$(command_link)
+    if [ -e "$link" ] && [ ! -L "$link" ]; then
+        say "left alone: $link is not Moonfleet's; the command is $(command_program)"
+        return
+    fi
+    [ "$(readlink "$link" || true)" != "$(command_program)" ] || return 0
+    change "link $link -> $(command_program)" make_command_link "$link"
+}
+
+make_command_link() {
+    mkdir -p "${1%/*}"
+    ln -sfn "$(command_program)" "$1"
+}
+
+remove_command() {
+    if [ "$(readlink "$(command_link)" || true)" = "$(command_program)" ]; then
+        remove_file "$(command_link)"
+    fi
+}
+
+tell_coordinator_next() {
+    say 'next:'
+    printf '  1. systemctl status moonfleet      shows that it runs; http://127.0.0.1:8008/ is its page\n'
+    printf '  2. moonfleet printer add NAME      for each printer; shows its password this once\n'
+    printf '  3. ./install.sh host               on the host of each printer, see docs/install.md\n'
+    case :$PATH: in
+        *":$HOME/.local/bin:"*) ;;
+        *) printf '  (moonfleet is %s; it is on PATH after the next login)\n' "$(command_program)" ;;
+    esac
 }
 
 # A unit splits at spaces and expands %; no such path has been asked for, so none is escaped.
@@ -95,6 +135,7 @@ for_system() { if [ -n "$ROOT" ]; then "$@"; else sudo "$@"; fi; }
 # remove_service: part of `uninstall`; the data folder stays.
 remove_service() {
     local path=$ROOT/etc/systemd/system/$UNIT_NAME
+    remove_command
     [ -e "$path" ] || return 0
     if [ -z "$ROOT" ]; then
         change "stop $UNIT_NAME" sudo systemctl disable --now "$UNIT_NAME"

@@ -3,6 +3,10 @@
 #
 # Owns: the options, what each may hold, and how the file is made from its template and changed
 # later. Must not know where Moonraker is.
+#
+# The password stands in a file of its own: Moonraker writes its configuration into its log, which
+# people post when they ask for help, and serves the folder config/ to its user interfaces. Beside
+# that folder is where Moonraker keeps its own secrets, too.
 
 PRINTER_ID=${MOONFLEET_PRINTER_ID:-}
 MQTT_ADDRESS=${MOONFLEET_MQTT_HOST:-}
@@ -32,6 +36,8 @@ check_values() {
     fi
 }
 
+password_path() { printf '%s/moonfleet.password' "${INST_DATA[$1]}"; }
+
 check_credentials() {
     [ ! -f "${INST_DATA[$1]}/config/moonfleet.conf" ] || return 0
     [ -n "$MQTT_ADDRESS" ] || fail 2 "${INST_NAME[$1]}: --mqtt-host is needed the first time"
@@ -51,14 +57,20 @@ printer_id_of() {
 # A new file comes from the template. In one that exists only the options that were given
 # change, so that what a person wrote there stays.
 write_conf() {
-    local path=${INST_DATA[$1]}/config/moonfleet.conf text origin printer_id
+    local path=${INST_DATA[$1]}/config/moonfleet.conf text origin printer_id password_file=''
+    if [ -n "$MQTT_PASSWORD" ]; then
+        write_file "$(password_path "$1")" 600 "$MQTT_PASSWORD"
+        password_file=$(password_path "$1")
+        # As Moonraker will see it.
+        password_file=${password_file#"$ROOT"}
+    fi
     if [ -f "$path" ]; then
         text=$(<"$path")
         text=$(set_option "$text" printer_id "$PRINTER_ID")
         text=$(set_option "$text" mqtt_address "$MQTT_ADDRESS")
         text=$(set_option "$text" mqtt_port "$MQTT_PORT")
         text=$(set_option "$text" mqtt_username "$MQTT_USERNAME")
-        text=$(set_option "$text" mqtt_password "$MQTT_PASSWORD")
+        text=$(set_option "$text" mqtt_password_file "$password_file")
         text=$(set_option "$text" mqtt_tls_ca "$MQTT_TLS_CA")
         write_file "$path" 600 "$text"
         return
@@ -70,7 +82,7 @@ write_conf() {
     text=${text//@MQTT_ADDRESS@/"$MQTT_ADDRESS"}
     text=${text//@MQTT_PORT@/"${MQTT_PORT:-$(default_port)}"}
     text=${text//@MQTT_USERNAME@/"${MQTT_USERNAME:-$printer_id}"}
-    text=${text//@MQTT_PASSWORD@/"$MQTT_PASSWORD"}
+    text=${text//@MQTT_PASSWORD_FILE@/"$password_file"}
     text=${text//@MQTT_TLS_CA@/"$MQTT_TLS_CA"}
     text=${text//@REPO@/"$REPO"}
     text=${text//@ORIGIN@/"$origin"}
@@ -88,7 +100,7 @@ set_option() {
         printf '%s' "$1"
         return
     fi
-    # Through the environment: awk would read backslashes in -v, and a password may hold them.
+    # Through the environment: awk would read backslashes in -v, and a path may hold them.
     name=$2 value=$3 awk '
         /^\[/ {
             if (inside && !done) { print ENVIRON["name"] ": " ENVIRON["value"]; done = 1 }

@@ -12,6 +12,8 @@
 . "$REPO/moonraker_component/install/files.sh"
 # shellcheck source=moonraker_component/install/conf.sh
 . "$REPO/moonraker_component/install/conf.sh"
+# shellcheck source=moonraker_component/install/next_steps.sh
+. "$REPO/moonraker_component/install/next_steps.sh"
 # shellcheck source=moonraker_component/install/uninstall.sh
 . "$REPO/moonraker_component/install/uninstall.sh"
 
@@ -182,13 +184,14 @@ command_host() {
         install_instance "$index"
     done
     report_end
+    [ "$DRY_RUN" = 1 ] || tell_next_steps "${SELECTED[@]}"
 }
 
 install_instance() {
     local config=${INST_DATA[$1]}/config before=$CHANGES
     say "${INST_NAME[$1]}: Moonraker ${INST_COMPONENTS[$1]%/components}"
     install_component "${INST_COMPONENTS[$1]}"
-    install_msgspec "${INST_PYTHON[$1]}"
+    install_requirements "${INST_PYTHON[$1]}"
     write_conf "$1"
     if [ "$WITH_KLIPPER" = 1 ]; then
         install_section "$1"
@@ -226,12 +229,16 @@ install_component() {
     write_file "$1/moonfleet.py" 644 "${shim//@PACKAGE_DIR@/"$REPO/moonraker_component"}"
 }
 
-install_msgspec() {
-    if "$1" -c 'import msgspec' 2>/dev/null; then
-        return
-    fi
-    change "install msgspec for $1" \
-        "$1" -m pip install --quiet --disable-pip-version-check "$MSGSPEC_PIN"
+# install_requirements PYTHON: what the component imports and Moonraker does not bring. Newer
+# Moonrakers bring paho-mqtt and requests themselves, in versions that stay untouched.
+install_requirements() {
+    local missing=()
+    "$1" -c 'import msgspec' 2>/dev/null || missing+=("$MSGSPEC_PIN")
+    "$1" -c 'import paho.mqtt.client' 2>/dev/null || missing+=('paho-mqtt>=1.6,<3')
+    "$1" -c 'import requests' 2>/dev/null || missing+=('requests>=2.25,<3')
+    [ ${#missing[@]} -gt 0 ] || return 0
+    change "install ${missing[*]} for $1" \
+        "$1" -m pip install --quiet --disable-pip-version-check "${missing[@]}"
 }
 
 install_section() {

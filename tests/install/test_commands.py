@@ -113,6 +113,32 @@ def test_uninstall_takes_the_unit_and_leaves_the_data(empty_host: Host) -> None:
     assert (host.root / "srv/farm").is_dir()
 
 
+def test_the_command_is_linked_where_a_login_finds_it(empty_host: Host) -> None:
+    host = coordinator_ready(empty_host)
+    link = host.home / ".local/bin/moonfleet"
+
+    done = host.install("coordinator")
+    assert os.readlink(link) == str(host.repo / ".venvs/moonfleet/bin/moonfleet")
+    assert "moonfleet printer add" in done.stdout
+
+    host.install("uninstall")
+    assert not link.is_symlink()
+
+
+def test_another_program_of_that_name_stays(empty_host: Host) -> None:
+    host = coordinator_ready(empty_host)
+    other = host.home / ".local/bin/moonfleet"
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    host.give_to_user()
+
+    done = host.install("coordinator")
+    assert done.returncode == 0, done.stdout
+    assert "left alone" in done.stdout
+    host.install("uninstall")
+    assert other.read_text() == "mine"
+
+
 def test_a_path_that_a_unit_cannot_hold_is_refused(empty_host: Host) -> None:
     done = empty_host.install("coordinator", "--data-dir", "/srv/my farm")
     assert done.returncode == 2

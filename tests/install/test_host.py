@@ -12,6 +12,10 @@ import pytest
 from tests.install.host_tree import PRINTER_CFG, Host, run_as_user
 
 
+# What the component imports that is not in Python itself.
+PACKAGES = "import msgspec; import paho.mqtt.client; import requests"
+
+
 def git_status(checkout: Path) -> list[str]:
     """What Moonraker's update_manager looks at."""
     command = ["git", "-c", "safe.directory=*", "-C", str(checkout), "status", "--porcelain"]
@@ -48,8 +52,33 @@ def test_moonfleet_conf_holds_what_was_given(host: Host, credentials: list[str])
         "mqtt_address": "farm.local",
         "mqtt_port": "1883",
         "mqtt_username": "left",
-        "mqtt_password": "s3cret-%&\\word",
+        "mqtt_password_file": "/home/pi/printer_data/moonfleet.password",
     }
+
+
+def test_password_stands_apart_and_only_its_owner_reads_it(
+    host: Host, credentials: list[str], password_file: Path
+) -> None:
+    host.install("host", *credentials)
+
+    path = host.home / "printer_data/moonfleet.password"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() == password_file.read_text()
+    for text in host.config().iterdir():
+        assert "s3cret" not in text.read_text()
+
+
+def test_password_can_be_changed_alone(host: Host, credentials: list[str]) -> None:
+    host.install("host", *credentials)
+    before = host.snapshot()
+
+    done = host.install("host", environment={"MOONFLEET_MQTT_PASSWORD": "another"})
+
+    assert "changes made: 1" in done.stdout
+    assert "another" not in done.stdout
+    changed = {path for path, now in host.snapshot().items() if before[path] != now}
+    assert changed == {"home/pi/printer_data/moonfleet.password"}
+    assert (host.home / "printer_data/moonfleet.password").read_text() == "another\n"
 
 
 def test_password_is_never_shown(host: Host, credentials: list[str]) -> None:
@@ -128,9 +157,17 @@ def test_dry_run_names_each_change(host: Host, credentials: list[str]) -> None:
     planned = host.install("host", "--dry-run", *credentials).stdout
     made = host.install("host", *credentials).stdout
     wanted = [line.replace("would ", "") for line in planned.splitlines() if "would " in line]
-    assert wanted[-1] == "moonfleet: make 6 changes; made none"
-    assert len(wanted) == 7
+    assert wanted[-1] == "moonfleet: make 7 changes; made none"
+    assert len(wanted) == 8
     assert set(wanted[:-1]) <= set(made.splitlines())
+
+
+def test_the_person_is_told_what_comes_next(host: Host, credentials: list[str]) -> None:
+    planned = host.install("host", "--dry-run", *credentials)
+    done = host.install("host", "--printer-id", "left", *credentials)
+    assert "next, for the printer" not in planned.stdout
+    assert "next, for the printer 'left' (printer_data)" in done.stdout
+    assert "moonfleet clear left" in done.stdout
 
 
 def test_every_instance_is_found(host: Host, credentials: list[str]) -> None:
@@ -303,15 +340,17 @@ def test_shim_says_when_moonfleet_has_moved(
     assert "RuntimeError: Moonfleet is not at" in loaded.stdout
 
 
-def test_msgspec_comes_into_moonrakers_environment(
+def test_what_is_missing_comes_into_moonrakers_environment(
     host: Host, credentials: list[str], bare_environment: Path
 ) -> None:
     (host.home / "moonraker-env").unlink()
     (host.home / "moonraker-env").symlink_to(bare_environment)
     python = str(bare_environment / "bin/python")
-    assert run_as_user([python, "-c", "import msgspec"], {}).returncode == 1
+    for package in PACKAGES.split("; "):
+        assert run_as_user([python, "-c", package], {}).returncode == 1
 
     done = host.install("host", *credentials)
 
     assert "install msgspec" in done.stdout
-    assert run_as_user([python, "-c", "import msgspec"], {}).returncode == 0
+    assert run_as_user([python, "-c", PACKAGES], {}).returncode == 0
+    assert "nothing to change" in host.install("host").stdout
