@@ -29,11 +29,13 @@ from coordinator.broker import Broker
 from coordinator.bus import BrokerAddress, MqttBus
 from coordinator.clock import SystemClock, fresh_ids
 from coordinator.config import Config, settings_of
+from coordinator.dynsec_link import DynsecError
 from coordinator.engine import Engine
 from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
 from coordinator.http.app import make_app
 from coordinator.http.services import BrokerForHosts, Services
+from coordinator.ports import BrokerAway
 from coordinator.store.sql import SqlStore
 
 log = logging.getLogger("moonfleet")
@@ -160,8 +162,11 @@ class Coordinator:
         """A new MQTT password for a printer, set at our own broker; told once, never stored."""
         password = secrets.token_urlsafe(24)
         if self._broker is not None:
-            async with self._broker.rights() as rights:
-                await rights.ensure_printer(printer_id, password)
+            try:
+                async with self._broker.rights() as rights:
+                    await rights.ensure_printer(printer_id, password)
+            except DynsecError as error:
+                raise BrokerAway(f"the broker was not told of {printer_id}: {error}") from error
         return password
 
     def _broker_for_hosts(self) -> BrokerForHosts:

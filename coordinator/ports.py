@@ -35,6 +35,10 @@ class TermLost(StoreError):
     """Another coordinator has taken a higher term: this one must stop."""
 
 
+class BrokerAway(Exception):
+    """The broker could not be told of a printer's rights; the same may be asked again."""
+
+
 class Loaded(Protocol):
     """Everything a farm needs at start. Finished jobs may be left out of `jobs`' live part."""
 

@@ -52,7 +52,7 @@ def printers_table(printers: Iterable[Json]) -> str:
             duration(_telemetry(p).get("left_s")) if p["current"] else "",
             heat(p, "extruder"),
             heat(p, "heater_bed"),
-            "; ".join(reason["text"] or reason["code"] for reason in p["reasons"]),
+            _why_idle(p),
         )
         for p in printers
     ]
@@ -199,3 +199,10 @@ def _why(verdict: Json) -> str:
         f"{100 * score['failure_share']:.0f}% failed"
     )
     return f"{reasons} ({parts})" if reasons else parts
+
+
+def _why_idle(printer: Json) -> str:
+    """Why it does nothing; one that prints needs no reason for taking nothing else."""
+    if printer["state"] in ("printing", "preparing"):
+        return ""
+    return "; ".join(reason["text"] or reason["code"] for reason in printer["reasons"])

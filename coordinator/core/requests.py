@@ -1,4 +1,4 @@
-"""What people ask for, checked against the farm: submit, cancel, hold, pause, clear and the rest.
+"""What people ask of jobs, checked against the farm: submit, cancel, hold, pause and the rest.
 
 Owns the rules of each act and the errors a person gets. Acts change a draft; the round that
 follows draws the conclusions. Must not know HTTP, SQL or MQTT.
@@ -30,8 +30,7 @@ from coordinator.core.jobs import (
     Requirements,
     advance,
 )
-from coordinator.core.printers import Printer
-from moonraker_component.wire import PRINTER_ID, Outcome, Phase
+from moonraker_component.wire import Outcome, Phase
 
 PRIORITY_MAX = 100
 GRACE_MIN_LEASES = 2.0
@@ -90,14 +89,6 @@ class JobChange(Struct, frozen=True):
     deadline_at: float | UnsetType | None = UNSET
 
 
-class PrinterChange(Struct, frozen=True):
-    """What may be changed of a printer; a field left out stays as it is."""
-
-    name: str | UnsetType = UNSET
-    tags: tuple[str, ...] | UnsetType = UNSET
-    location: str | UnsetType = UNSET
-
-
 class Settlement(StrEnum):
     """What a person saw of an attempt that no host answers for."""
 
@@ -138,7 +129,7 @@ def submit(draft: Draft, wish: Submission, who: Who, now: Now, fresh_ids: Iterat
         job.id,
         [Copy(id=next(fresh_ids), job=job.id, number=n + 1) for n in range(wish.copies)],
     )
-    _tell(draft, who, now, "job_queued", job=job.id, text=f"{wish.copies} x {job.title}")
+    tell(draft, who, now, "job_queued", job=job.id, text=f"{wish.copies} x {job.title}")
     return job
 
 
@@ -151,14 +142,14 @@ def cancel(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
         copy = draft.copies[copy_id]
         if copy.state in (CopyState.OPEN, CopyState.HELD):
             draft.put_copy(replace(copy, state=CopyState.DROPPED))
-    _tell(draft, who, now, "job_cancelled", job=job_id)
+    tell(draft, who, now, "job_cancelled", job=job_id)
     return job
 
 
 def hold(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
     """No further copy starts; what prints goes on."""
     job = _act(draft, job_of(draft, job_id), JobAct.HOLD, f"held by {who.name}", now)
-    _tell(draft, who, now, "job_held", job=job_id)
+    tell(draft, who, now, "job_held", job=job_id)
     return job
 
 
@@ -174,7 +165,7 @@ def release(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
             copy = replace(copy, state=CopyState.OPEN, reason="")
         if copy.failures or copy.misses or copy is not draft.copies[copy_id]:
             draft.put_copy(replace(copy, failures=0, misses=0))
-    _tell(draft, who, now, "job_released", job=job_id)
+    tell(draft, who, now, "job_released", job=job_id)
     return job
 
 
@@ -188,7 +179,7 @@ def pause(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
     for attempt in _live_of(draft, job_id):
         if attempt.state in (State.STARTED, State.ARMED):
             draft.put_attempt(replace(attempt, pause_wanted=True, resume=""))
-    _tell(draft, who, now, "job_paused", job=job_id)
+    tell(draft, who, now, "job_paused", job=job_id)
     return job
 
 
@@ -202,7 +193,7 @@ def resume(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
     for attempt in _live_of(draft, job_id):
         if attempt.state in (State.STARTED, State.ARMED):
             draft.put_attempt(replace(attempt, pause_wanted=False, resume=attempt.pause))
-    _tell(draft, who, now, "job_resumed", job=job_id)
+    tell(draft, who, now, "job_resumed", job=job_id)
     return job
 
 
@@ -219,7 +210,7 @@ def change(draft: Draft, job_id: str, wish: JobChange, who: Who, now: Now) -> Jo
     if wish.deadline_at is not UNSET:
         job = replace(job, deadline_at=wish.deadline_at)
     draft.put_job(job)
-    _tell(draft, who, now, "job_changed", job=job_id)
+    tell(draft, who, now, "job_changed", job=job_id)
     return job
 
 
@@ -243,7 +234,7 @@ def move(draft: Draft, job_id: str, before: str, who: Who, now: Now) -> Job:
         job, lane=other.lane, priority=other.priority, deadline_at=other.deadline_at, rank=rank
     )
     draft.put_job(job)
-    _tell(draft, who, now, "job_moved", job=job_id, text=f"before {before}")
+    tell(draft, who, now, "job_moved", job=job_id, text=f"before {before}")
     return job
 
 
@@ -278,72 +269,8 @@ def settle(draft: Draft, attempt_id: str, seen: Settlement, who: Who, now: Now) 
         raise Conflict(f"attempt {attempt_id} has not been told to start: cancel or hold its job")
     text = f"settled by {who.name}"
     outcomes.end(draft, attempt, Outcome(seen.value), "settled_by_person", text, now)
-    _tell(draft, who, now, "attempt_settled", attempt=attempt_id, text=seen.value)
+    tell(draft, who, now, "attempt_settled", attempt=attempt_id, text=seen.value)
     return draft.attempts[attempt_id]
-
-
-def add_printer(
-    draft: Draft, printer_id: str, name: str, tags: tuple[str, ...], who: Who, now: Now
-) -> Printer:
-    """Make a printer known; its host is heard from then on."""
-    if not PRINTER_ID.match(printer_id):
-        raise RequestError("id", printer_id, "use 1 to 64 of A-Z a-z 0-9 _ -")
-    if printer_id in draft.printers:
-        raise Conflict(f"printer {printer_id} exists already")
-    printer = Printer(
-        id=printer_id, name=(name or printer_id)[:NAME_MAX], tags=tags, created_at=now.wall_s
-    )
-    draft.put_printer(printer)
-    _tell(draft, who, now, "printer_added", printer=printer_id)
-    return printer
-
-
-def change_printer(
-    draft: Draft, printer_id: str, wish: PrinterChange, who: Who, now: Now
-) -> Printer:
-    """Change what people call a printer, its tags or where it stands."""
-    printer = printer_of(draft, printer_id)
-    if wish.name is not UNSET:
-        printer = replace(printer, name=(wish.name.strip() or printer_id)[:NAME_MAX])
-    if wish.tags is not UNSET:
-        printer = replace(printer, tags=tuple(dict.fromkeys(wish.tags)))
-    if wish.location is not UNSET:
-        printer = replace(printer, location=wish.location.strip()[:NAME_MAX])
-    draft.put_printer(printer)
-    _tell(draft, who, now, "printer_changed", printer=printer_id)
-    return printer
-
-
-def set_maintenance(draft: Draft, printer_id: str, wanted: bool, who: Who, now: Now) -> Printer:
-    """In maintenance a printer finishes what it prints and takes nothing new."""
-    printer = replace(printer_of(draft, printer_id), maintenance=wanted)
-    draft.put_printer(printer)
-    kind = "printer_maintenance" if wanted else "printer_in_service"
-    _tell(draft, who, now, kind, printer=printer_id)
-    return printer
-
-
-def hold_printer(draft: Draft, printer_id: str, reason: str, who: Who, now: Now) -> Printer:
-    """Nothing new is placed until a person releases it."""
-    if not reason.strip():
-        raise RequestError("reason", reason, "must say why")
-    printer = replace(printer_of(draft, printer_id), hold=reason.strip()[:NAME_MAX])
-    draft.put_printer(printer)
-    _tell(draft, who, now, "printer_held", printer=printer_id, text=reason)
-    return printer
-
-
-def release_printer(draft: Draft, printer_id: str, who: Who, now: Now) -> Printer:
-    """A person has looked. After a clone hold the next session that proves itself is taken."""
-    printer = printer_of(draft, printer_id)
-    if not printer.hold:
-        raise Conflict(f"printer {printer_id} is not held")
-    if printer.clone:
-        printer = replace(printer, clone=False, machine="", superseded=(), pending_session="")
-    printer = replace(printer, hold="")
-    draft.put_printer(printer)
-    _tell(draft, who, now, "printer_released", printer=printer_id)
-    return printer
 
 
 def job_of(draft: Draft, job_id: str) -> Job:
@@ -352,14 +279,6 @@ def job_of(draft: Draft, job_id: str) -> Job:
     if job is None:
         raise NotFound(f"job {job_id!r}: there is none of this id")
     return job
-
-
-def printer_of(draft: Draft, printer_id: str) -> Printer:
-    """The printer of this id; raises NotFound."""
-    printer = draft.printers.get(printer_id)
-    if printer is None:
-        raise NotFound(f"printer {printer_id!r}: there is none of this id")
-    return printer
 
 
 def paused_by_nobody(attempt: Attempt) -> bool:
@@ -381,7 +300,8 @@ def _live_of(draft: Draft, job_id: str) -> list[Attempt]:
     return [a for a in draft.live_attempts() if a.job == job_id]
 
 
-def _tell(draft: Draft, who: Who, now: Now, kind: str, **words: str) -> None:
+def tell(draft: Draft, who: Who, now: Now, kind: str, **words: str) -> None:
+    """One line of history with who did it and from where."""
     draft.tell(now, kind, None, who=who.name, origin=who.origin, **words)
 
 

@@ -23,7 +23,7 @@ from coordinator.files.content import (
 from coordinator.files.inspection import InspectionFailed
 from coordinator.files.names import BadFileName
 from coordinator.lists import BadQuery
-from coordinator.ports import StoreError
+from coordinator.ports import BrokerAway, StoreError
 
 
 class ErrorAnswer(Struct, frozen=True):
@@ -51,6 +51,7 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (Conflict, 409),
     (EngineBusy, 503),
     (StoreError, 503),
+    (BrokerAway, 503),
     (BadFileName, 400),
     (InspectionFailed, 400),
     (DiskFull, 507),

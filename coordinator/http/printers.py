@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 from msgspec import UNSET, Struct, UnsetType
 
+from coordinator.core import printer_requests as acts
 from coordinator.core import requests
 from coordinator.core.farm import Draft, Now
+from coordinator.core.printer_requests import PrinterChange
 from coordinator.core.printers import Printer
-from coordinator.core.requests import Conflict, PrinterChange
+from coordinator.core.requests import Conflict
 from coordinator.http.base import Answer, ApiHandler
 from coordinator.http.jobs import NoFields
 from coordinator.http.operations import operation
@@ -108,7 +110,7 @@ class PrintersHandler(ApiHandler):
         """Add a printer; its host's credentials are in the answer, this once."""
         order, who = self.body(PrinterOrder), self.who
         await self.services.engine.ask(
-            lambda d, now: requests.add_printer(d, order.id, order.name, order.tags, who, now)
+            lambda d, now: acts.add_printer(d, order.id, order.name, order.tags, who, now)
         )
         await answer_credentials(self, order.id, 201)
 
@@ -127,7 +129,9 @@ class PrinterHandler(ApiHandler):
         patch, who = self.body(PrinterPatch), self.who
         wish = PrinterChange(name=patch.name, tags=patch.tags, location=patch.location)
         await act(
-            self, printer_id, lambda d, now: requests.change_printer(d, printer_id, wish, who, now)
+            self,
+            printer_id,
+            lambda d, now: acts.change_printer(d, printer_id, wish, who, now),
         )
 
 
@@ -151,7 +155,9 @@ class MaintenanceHandler(ApiHandler):
         self.body(NoFields)
         who = self.who
         await act(
-            self, printer_id, lambda d, now: requests.set_maintenance(d, printer_id, True, who, now)
+            self,
+            printer_id,
+            lambda d, now: acts.set_maintenance(d, printer_id, True, who, now),
         )
 
 
@@ -166,7 +172,7 @@ class ServiceHandler(ApiHandler):
         await act(
             self,
             printer_id,
-            lambda d, now: requests.set_maintenance(d, printer_id, False, who, now),
+            lambda d, now: acts.set_maintenance(d, printer_id, False, who, now),
         )
 
 
@@ -178,7 +184,9 @@ class PrinterHoldHandler(ApiHandler):
         """Place nothing on a printer until a person releases it."""
         reason, who = self.body(HoldOrder).reason, self.who
         await act(
-            self, printer_id, lambda d, now: requests.hold_printer(d, printer_id, reason, who, now)
+            self,
+            printer_id,
+            lambda d, now: acts.hold_printer(d, printer_id, reason, who, now),
         )
 
 
@@ -191,7 +199,9 @@ class PrinterReleaseHandler(ApiHandler):
         self.body(NoFields)
         who = self.who
         await act(
-            self, printer_id, lambda d, now: requests.release_printer(d, printer_id, who, now)
+            self,
+            printer_id,
+            lambda d, now: acts.release_printer(d, printer_id, who, now),
         )
 
 

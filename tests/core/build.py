@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from coordinator.core import reports, requests
+from coordinator.core import printer_requests, reports, requests
 from coordinator.core.attempts import Attempt
 from coordinator.core.farm import Draft, Farm, Now, Reign, Settings
 from coordinator.core.jobs import Job, JobFile, Policy, Requirements
@@ -54,7 +54,7 @@ class Bench:
         self._inbox: list[tuple[str, Report]] = []
         self.draft = Draft(self.farm)
         for name in printers or ("a", "b"):
-            requests.add_printer(self.draft, name, name, (), WHO, self.now)
+            printer_requests.add_printer(self.draft, name, name, (), WHO, self.now)
         self.farm.apply(self.draft)
 
     @staticmethod

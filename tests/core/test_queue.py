@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.core import matching, requests
+from coordinator.core import matching, printer_requests, requests
 from coordinator.core.attempts import State
 from coordinator.core.jobs import JobState, Lane, Policy, Requirements
 from moonraker_component.wire import Filament, Outcome, Phase, Reason, Want
@@ -210,7 +210,7 @@ def test_maintenance_finishes_what_prints_and_takes_nothing_new() -> None:
     bench.submit(2)
     bench.round()
     bench.start_on("a")
-    bench.ask(requests.set_maintenance, "a", True)
+    bench.ask(printer_requests.set_maintenance, "a", True)
     bench.round()
     assert bench.live("a").take_back == ""
     bench.end("a", Outcome.COMPLETE)

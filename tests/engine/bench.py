@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from coordinator.core import requests
+from coordinator.core import printer_requests, requests
 from coordinator.core.attempts import Attempt
 from coordinator.core.farm import Draft, Now, Settings
 from coordinator.core.jobs import Job, JobFile, Policy
@@ -228,7 +228,7 @@ class Bench:
 
 def adding(name: str) -> Callable[[Draft, Now], Printer]:
     """The request that makes a printer of this id and name known."""
-    return lambda draft, now: requests.add_printer(draft, name, name, (), WHO, now)
+    return lambda draft, now: printer_requests.add_printer(draft, name, name, (), WHO, now)
 
 
 def rows(path: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from coordinator.broker import Broker
-from coordinator.core import requests
+from coordinator.core import printer_requests, requests
 from tests.engine.real import (
     PREFIX,
     SETTINGS,
+    Client,
     Coordinator,
     address_of,
     client_of,
@@ -30,7 +31,9 @@ REPORT = f"{PREFIX}/printers/a/report"
 
 
 async def add_a(coordinator: Coordinator) -> None:
-    await coordinator.engine.ask(lambda d, now: requests.add_printer(d, "a", "A", (), WHO, now))
+    await coordinator.engine.ask(
+        lambda d, now: printer_requests.add_printer(d, "a", "A", (), WHO, now)
+    )
 
 
 def current(coordinator: Coordinator) -> str:
@@ -104,20 +107,21 @@ async def test_retained_reports_and_beacons_prove_nothing(broker: Broker, tmp_pa
     path = tmp_path / "moonfleet.db"
     async with coordinator_on(broker, path) as first:
         await add_a(first)
-        async with client_of(broker, "a", DESIRED) as client:
-            await client.say(REPORT, {"session": "old", "sequence": 9}, retain=True)
-            await until(lambda: current(first) == "old", "heard live")
-            await client.say(REPORT, {"session": "kept", "sequence": 1}, retain=True)
-            await until(lambda: current(first) == "kept", "heard live")
         generation = first.engine.farm.printers["a"].generation
-        higher = {"online": True, "term": 99, "sequence": 1}
-        first.bus._client.publish(BEACON, json.dumps(higher), qos=1, retain=True)
-        await until(first.task.done, "the first one stands down before a living one")
-    async with coordinator_on(broker, path) as second, client_of(broker, "a", DESIRED) as client:
-        await client.say(REPORT, {"session": "live", "sequence": 1})
-        await until(lambda: current(second) == "live", "the live report heard")
-        assert second.engine.farm.printers["a"].generation == generation + 1
-        assert not second.task.done(), "stood down before a reign that had ended"
+    login = broker.coordinator_credentials
+    reign = Client(broker.port, login.username, login.password)
+    await reign.start(BEACON)
+    await reign.say(BEACON, {"online": True, "term": 99, "sequence": 1}, retain=True)
+    await reign.stop()
+    async with client_of(broker, "a", DESIRED) as client:
+        await client.say(REPORT, {"session": "kept", "sequence": 1}, retain=True)
+        async with coordinator_on(broker, path) as second:
+            await client.say(REPORT, {"session": "live", "sequence": 1})
+            await until(
+                lambda: second.task.done() or current(second) == "live", "the live report heard"
+            )
+            assert not second.task.done(), "stood down before a reign that had ended"
+            assert second.engine.farm.printers["a"].generation == generation + 1
 
 
 async def test_rubbish_is_told_once_and_breaks_nothing(

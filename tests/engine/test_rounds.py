@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from coordinator import engine as engine_module
-from coordinator.core import requests
+from coordinator.core import printer_requests, requests
 from coordinator.core.attempts import State
 from coordinator.core.farm import Draft, Now
 from coordinator.engine import EngineBusy
@@ -108,11 +108,11 @@ async def test_a_request_that_raises_leaves_nothing_of_what_it_had_begun(bench: 
     await bench.add("a")
 
     def half_done(draft: Draft, now: Now) -> None:
-        requests.set_maintenance(draft, "a", True, WHO, now)
+        printer_requests.set_maintenance(draft, "a", True, WHO, now)
         raise requests.Conflict("changed my mind")
 
     def done(draft: Draft, now: Now) -> None:
-        requests.add_printer(draft, "b", "b", (), WHO, now)
+        printer_requests.add_printer(draft, "b", "b", (), WHO, now)
 
     outcome = await asyncio.gather(
         bench.engine.ask(half_done), bench.engine.ask(done), return_exceptions=True
@@ -174,7 +174,7 @@ async def test_who_lost_its_term_stops_and_says_so(bench: Bench) -> None:
     await other.close()
     said = len(bench.bus.said)
     with pytest.raises(TermLost, match=f"term {higher}"):
-        await bench.ask(lambda d, now: requests.set_maintenance(d, "a", True, WHO, now))
+        await bench.ask(lambda d, now: printer_requests.set_maintenance(d, "a", True, WHO, now))
     assert isinstance(await bench.ended(), TermLost)
     assert bench.bus.said[said:] == []
     assert bench.rows("SELECT maintenance FROM printers") == [(0,)]

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from coordinator.core import reports, requests
+from coordinator.core import printer_requests, reports, requests
 from coordinator.core.desired import desired_of
 from coordinator.core.farm import Draft, Farm, Now, Reign, Settings
 from coordinator.core.jobs import Job, JobFile, Policy
@@ -168,7 +168,7 @@ class SimCoordinator:
         self.down_until_s = 0.0
         draft = Draft(self.farm)
         for name in world.hosts:
-            requests.add_printer(draft, name, name, (), requests.Who(), self.now())
+            printer_requests.add_printer(draft, name, name, (), requests.Who(), self.now())
         self.farm.apply(draft)
 
     def now(self) -> Now:
@@ -222,7 +222,7 @@ class SimCoordinator:
         who = requests.Who("person")
         for printer in list(draft.printers.values()):
             if printer.hold:
-                requests.release_printer(draft, printer.id, who, now)
+                printer_requests.release_printer(draft, printer.id, who, now)
         job = draft.jobs[self.world.job.id]
         if job.reason and not job.finished:
             requests.release(draft, job.id, who, now)

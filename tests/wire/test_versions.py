@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from coordinator.broker import Broker
-from coordinator.core import requests
+from coordinator.core import printer_requests, requests
 from coordinator.core.jobs import JobFile, JobState
 from moonraker_component import wire
 from tests.engine.real import (
@@ -83,7 +83,7 @@ async def test_a_print_goes_all_the_way_with_a_component_of_another_version(
 
 async def _prints_one_copy(coordinator: Coordinator, host: JsonHost) -> None:
     engine = coordinator.engine
-    await engine.ask(lambda d, now: requests.add_printer(d, "other", "Other", (), WHO, now))
+    await engine.ask(lambda d, now: printer_requests.add_printer(d, "other", "Other", (), WHO, now))
     wish = requests.Submission(file=JobFile(SHA, "part.gcode", "Part", 10))
     ids = iter(("job-1", "copy-1"))
     job = await engine.ask(lambda d, now: requests.submit(d, wish, WHO, now, ids))
@@ -112,7 +112,7 @@ async def test_other_topics_take_fields_of_the_next_version_too(
         client_of(broker, "other", *JsonHost.topics("other")) as client,
     ):
         engine = coordinator.engine
-        await engine.ask(lambda d, now: requests.add_printer(d, "other", "", (), WHO, now))
+        await engine.ask(lambda d, now: printer_requests.add_printer(d, "other", "", (), WHO, now))
         base = f"{PREFIX}/printers/other"
         telemetry = with_unknown_fields(full[wire.Telemetry])
         telemetry["heaters"] = full[wire.Telemetry]["heaters"]
