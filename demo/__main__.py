@@ -145,9 +145,10 @@ async def _stay(farm: DemoFarm, screen: Screen) -> int:
     for name, printer in farm.printers.items():
         screen.say(
             f"  {name}: Moonraker {printer.moonraker_url}, "
-            f"faults: python -m demo.ctl {printer.paths.control} status"
+            f"faults: {sys.executable} -m demo.ctl {printer.paths.control} status"
         )
-    screen.say(f"  another job: moonfleet --url {farm.url} submit {FILE}")
+    moonfleet = Path(sys.executable).with_name("moonfleet")
+    screen.say(f"  another job: {moonfleet} --url {farm.url} submit {FILE}")
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

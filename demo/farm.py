@@ -236,8 +236,7 @@ class DemoFarm:
         name = profile.name
         proxy = CutProxy("127.0.0.1", self.mqtt_port)
         await self._stack.enter_async_context(proxy)
-        added = await self.post("/printers", {"id": name, "name": name})
-        login = added["credentials"]
+        login = await self._login(name)
         section = "\n".join(
             [
                 "[moonfleet]",
@@ -260,6 +259,16 @@ class DemoFarm:
         self.printers[name], self.proxies[name] = printer, proxy
         await self._stack.enter_async_context(printer)
         await self.until_online(name)
+
+    async def _login(self, name: str) -> dict[str, str]:
+        """Credentials of a new printer, or new ones when the farm of the last demo knows it."""
+        try:
+            added = await self.post("/printers", {"id": name, "name": name})
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            added = await self.post(f"/printers/{name}/credentials")
+        return dict(added["credentials"])
 
     def _request(self, method: str, path: str, data: bytes | None) -> Any:
         request = urllib.request.Request(f"{self.url}/api/v1{path}", data, method=method)
