@@ -8,11 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TERM_DEADLINE_S = 10.0
+
+
+def dying_with_us() -> list[str]:
+    """What stands before a command so that it ends when this process does, however that ends.
+
+    Without util-linux' setpriv a killed demo would leave its printers running.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 class Child:
@@ -44,7 +54,8 @@ class Child:
             return
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                *dying_with_us(), *self._command,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **self._environment}, cwd=self._folder,
                 start_new_session=True,
             )  # fmt: skip
