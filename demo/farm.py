@@ -115,8 +115,9 @@ class DemoFarm:
         for port in (self.http_port, self.mqtt_port):
             if not is_free(port):  # what answers there is somebody else's farm
                 raise FarmError(f"port {port} of 127.0.0.1 is in use: give another one")
-        await self.start_coordinator()
+        # First, so that Ctrl-C before it answers does not leave it behind.
         self._stack.push_async_callback(self.coordinator.stop)
+        await self.start_coordinator()
         hosts.link_component(hosts.venvs() / "moonraker")
         for profile in self.profiles:
             await self._join(profile)

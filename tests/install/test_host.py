@@ -11,7 +11,6 @@ import pytest
 
 from tests.install.host_tree import PRINTER_CFG, Host, run_as_user
 
-
 # What the component imports that is not in Python itself.
 PACKAGES = "import msgspec; import paho.mqtt.client; import requests"
 
