@@ -139,19 +139,24 @@ def give_to_user(*paths: Path) -> None:
         subprocess.run(["chown", "-R", USER, *paths], check=True)
 
 
+def as_user(command: list[str]) -> list[str]:
+    """Let `command` run as an ordinary user: install.sh refuses root where it changes a host."""
+    if os.geteuid() != 0:
+        return command
+    # By its path: the environment may hide it.
+    setpriv = shutil.which("setpriv")
+    assert setpriv is not None, "setpriv (util-linux) is needed to stop being root"
+    return [setpriv, f"--reuid={USER}", "--clear-groups", *command]
+
+
 def run_as_user(
     command: list[str], environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run `command` as an ordinary user: install.sh refuses root where it changes a host."""
-    if os.geteuid() == 0:
-        # By its path: `environment` may hide it.
-        setpriv = shutil.which("setpriv")
-        assert setpriv is not None, "setpriv (util-linux) is needed to stop being root"
-        command = [setpriv, f"--reuid={USER}", "--clear-groups", *command]
+    """Run `command` as an ordinary user; stderr is part of stdout."""
     # Nothing of the caller's MOONFLEET_ settings; pip and git keep theirs.
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MOONFLEET_")}
     return subprocess.run(
-        command,
+        as_user(command),
         env={**kept, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

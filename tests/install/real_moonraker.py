@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import subprocess
 import time
@@ -20,38 +22,56 @@ def free_port() -> int:
         return port
 
 
-@contextmanager
-def running_moonraker(data: Path, environment: Path, options: str = "") -> Iterator[Path]:
-    """Run Moonraker of `environment` on `data`; yields its configuration's path.
+def configure(data: Path, options: str = "") -> Path:
+    """Write moonraker.conf below `data`, with a free port; returns its path.
 
     `options` are added to its [authorization].
     """
-    port = free_port()
     conf = data / "config/moonraker.conf"
-    conf.parent.mkdir(parents=True)
-    (data / "logs").mkdir()
+    conf.parent.mkdir(parents=True, exist_ok=True)
+    (data / "logs").mkdir(exist_ok=True)
     conf.write_text(
-        f"[server]\nhost: 127.0.0.1\nport: {port}\n\n"
+        f"[server]\nhost: 127.0.0.1\nport: {free_port()}\n\n"
         "[machine]\nprovider: none\nvalidate_service: False\n\n"
         f"[authorization]\ntrusted_clients:\n    127.0.0.1\n{options}"
     )
-    with (data / "out").open("wb") as out:
+    return conf
+
+
+def url_of(conf: Path) -> str:
+    """Return the address of the Moonraker whose configuration is `conf`."""
+    (port,) = re.findall(r"^port: (\d+)$", conf.read_text(), re.MULTILINE)
+    return f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running(command: list[str], conf: Path, environment: dict[str, str]) -> Iterator[str]:
+    """Run the Moonraker that `command` starts, with the output beside its data; yields its URL."""
+    data = conf.parent.parent
+    with (data / "out").open("ab") as out:
         process = subprocess.Popen(
-            [environment / "bin/python", "-m", "moonraker", "-d", data],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            cwd=data,
+            command, stdout=out, stderr=subprocess.STDOUT, cwd=data, env=environment
         )
     try:
-        _wait_for(port, process, data / "out")
-        yield conf
+        _wait_for(url_of(conf), process, data / "out")
+        yield url_of(conf)
     finally:
         process.terminate()
         process.wait(timeout=START_WAIT_S)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], out: Path) -> None:
+@contextmanager
+def running_moonraker(data: Path, environment: Path, options: str = "") -> Iterator[Path]:
+    """Run Moonraker of `environment` on `data`; yields its configuration's path."""
+    conf = configure(data, options)
+    command = [str(environment / "bin/python"), "-m", "moonraker", "-d", str(data)]
+    with running(command, conf, dict(os.environ)):
+        yield conf
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], out: Path) -> None:
     end = time.monotonic() + START_WAIT_S
+    port = int(url.rpartition(":")[2])
     while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

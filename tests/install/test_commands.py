@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import requests
 
 from tests.install.host_tree import REPOSITORY, TIMEOUT_S, Host
-from tests.install.real_moonraker import running_moonraker
+from tests.install.real_moonraker import running_moonraker, url_of
 
 COMMANDS = ("demo", "test", "bench", "host", "coordinator", "uninstall")
 # What install.sh calls before it looks for packages.
@@ -186,8 +185,7 @@ def test_state_of_a_real_moonraker_without_klipper(
 
 def add_user(conf: Path) -> None:
     """Add Moonraker's first user, after which force_logins counts; prove that it does."""
-    ports = re.findall(r"^port: (\d+)$", conf.read_text(), re.MULTILINE)
-    base = f"http://127.0.0.1:{ports[0]}"
+    base = url_of(conf)
     user = {"username": "someone", "password": "long enough"}
     assert requests.post(f"{base}/access/user", json=user, timeout=TIMEOUT_S).status_code == 200
     assert requests.get(f"{base}/server/info", timeout=TIMEOUT_S).status_code == 401
