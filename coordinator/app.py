@@ -176,6 +176,7 @@ class Coordinator:
             port=self.mqtt_port,
             prefix=mqtt.prefix,
             tls_ca=mqtt.tls_ca,
+            managed=not mqtt.host,
         )
 
 

@@ -160,4 +160,6 @@ def _say_credentials(output: Output, answer: Json) -> None:
     ]
     if broker["prefix"] not in ("", "moonfleet/v1"):
         lines.append(f"topic_prefix: {broker['prefix']}")
+    if not broker["managed"]:
+        lines.insert(1, "# Your own broker has to be given this account: see docs/mqtt.md.")
     output.show("\n".join(lines), answer)

@@ -20,12 +20,17 @@ MakeCredentials = Callable[[str], Awaitable[str]]
 
 
 class BrokerForHosts(Struct, frozen=True):
-    """Where hosts find the broker: told together with a new printer's credentials."""
+    """Where hosts find the broker: told together with a new printer's credentials.
+
+    `managed`: the farm runs this broker and has made the account there. Otherwise whoever runs
+    the broker makes it, with the rights of docs/mqtt.md.
+    """
 
     host: str = "127.0.0.1"
     port: int = 1883
     prefix: str = ""
     tls_ca: str = ""
+    managed: bool = True
 
 
 class Services(Struct, frozen=True):
