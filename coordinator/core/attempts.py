@@ -58,8 +58,8 @@ class Attempt(Struct, frozen=True):
 
     `session` is the session that the start is bound to. `take_back`: withdraw or cancel is wanted,
     for the reason in `why_back`. `resume` names the pause that a person wants ended.
-    `accepted`: this completion is the one that counts for its copy. `restored`: the row came from
-    an older database, so an assigned attempt may have been armed.
+    `accepted`: this completion is the one that counts for its copy. `restored`: it was
+    learnt from a host, or was assigned in a database that turned out to be older than the farm.
     """
 
     id: str

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from coordinator.core.attempts import Attempt
+from coordinator.core.attempts import Attempt, State
 from coordinator.core.jobs import Copy, CopyState, Job, JobState
 from coordinator.core.printers import Contact, Printer
 
@@ -248,6 +248,11 @@ class Draft:
     def live_attempts(self) -> list[Attempt]:
         """Every attempt that holds a printer."""
         return [self.attempts[a] for a in self.live_on.values() if a]
+
+    def alone(self, attempt: Attempt) -> bool:
+        """Whether no other attempt of its copy is armed or started (rule 11)."""
+        others = [self.attempts[a] for a in self.live_of.get(attempt.copy, ()) if a != attempt.id]
+        return all(a.state not in (State.ARMED, State.STARTED) for a in others)
 
     def attempt_on(self, printer_id: str) -> Attempt | None:
         attempt_id = self.live_on.get(printer_id, "")

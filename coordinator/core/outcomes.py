@@ -48,6 +48,28 @@ def end(
         _not_done(draft, copy, ended, now)
 
 
+def asks_person(draft: Draft, attempt: Attempt) -> bool:
+    """Whether this end is unknown and its copy waits for a person to say what it was."""
+    copy = draft.copies.get(attempt.copy)
+    unknown = attempt.state is State.ENDED and attempt.outcome is Outcome.UNKNOWN
+    return unknown and copy is not None and copy.state is CopyState.HELD
+
+
+def answer(
+    draft: Draft, attempt: Attempt, outcome: Outcome, cause: str, message: str, now: Now
+) -> None:
+    """A person has looked at what an unknown attempt left behind: its copy counts, or goes on."""
+    accepted = outcome is Outcome.COMPLETE
+    draft.put_attempt(
+        replace(attempt, outcome=outcome, accepted=accepted, cause=cause, message=message)
+    )
+    copy = draft.copies[attempt.copy]
+    if accepted:
+        _done(draft, copy, now)
+    else:
+        draft.put_copy(replace(copy, state=CopyState.OPEN, reason=""))
+
+
 def hold_job(draft: Draft, job: Job, reason: str, now: Now) -> None:
     """The job waits for a person; what prints goes on."""
     if job.state is not JobState.ACTIVE:

@@ -19,9 +19,10 @@ from coordinator.core.desired import order_of
 from coordinator.core.farm import Draft, Now, active_jobs
 from coordinator.core.jobs import Copy, CopyState, Job, JobState
 from coordinator.core.printers import Contact, Printer
-from moonraker_component.wire import STARTED_PHASES, Outcome, Phase, Want
+from moonraker_component.wire import FOLDER, STARTED_PHASES, Link, Outcome, Phase, Want
 
 TOO_FAR = float("inf")
+PRINT_STATES = ("printing", "paused")
 
 
 def reconcile(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
@@ -30,8 +31,10 @@ def reconcile(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
     Without its own beacon the coordinator is deaf: it concludes nothing and places nothing, but
     what people asked for is still derived, to be published when the connection is back.
     """
-    hearing = draft.reign.connected_s is not None
+    hearing = draft.reign.connected_s is not None and not draft.outranked
     wake_s = TOO_FAR
+    if draft.outranked:
+        _doubt(draft, now)
     if hearing:
         wake_s = _silences(draft, now)
     _returns(draft, now)
@@ -41,6 +44,21 @@ def reconcile(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
         wake_s = min(wake_s, _place(draft, now, fresh_ids))
     _number(draft)
     return wake_s
+
+
+# ---- a restored database (rule 13) -----------------------------------------------------------
+
+
+def _doubt(draft: Draft, now: Now) -> None:
+    """This database is older than the farm: what it calls assigned may have been armed since.
+
+    As armed ones they wait for their host, for their grace, or for a person, as all that may print.
+    """
+    for attempt in draft.live_attempts():
+        if attempt.state is State.ASSIGNED:
+            armed = replace(attempt, state=advance(attempt.state, Event.ARM), restored=True)
+            draft.put_attempt(armed)
+            _let_go(draft, armed, Want.WITHDRAW, "from a restored database", now)
 
 
 # ---- silence (rules 8 and 9) ---------------------------------------------------------------
@@ -67,7 +85,7 @@ def _silences(draft: Draft, now: Now) -> float:
 def _limit_s(draft: Draft, attempt: Attempt) -> float | None:
     """Silence that this attempt stands, in seconds; None: for ever."""
     if attempt.state is State.ASSIGNED:
-        return None if attempt.restored else draft.settings.lease_s
+        return draft.settings.lease_s
     if attempt.state is State.LOST:
         return None
     return draft.jobs[attempt.job].policy.offline_grace_s
@@ -104,9 +122,12 @@ def _returns(draft: Draft, now: Now) -> None:
             for attempt in tries:
                 _let_go(draft, attempt, Want.CANCEL, "another attempt completed this copy", now)
             continue
-        back = [a for a in tries if a.state is State.LOST and a.phase in STARTED_PHASES]
-        back = [a for a in back if _fresh(draft, a, now) and a.take_back != Want.CANCEL]
-        if back:
+        kept_back = [a for a in tries if a.take_back != Want.CANCEL]
+        back = [a for a in kept_back if a.state is State.LOST and _prints(draft, a, now)]
+        running = [a for a in kept_back if a.state is State.STARTED]
+        rivals = [a for a in tries if a.state in (State.ASSIGNED, State.ARMED)]
+        # Without a lost one, two of a copy come from a restored database: one was adopted.
+        if back or len(running) > 1 or (running and rivals):
             _settle_return(draft, tries, back, now)
 
 
@@ -121,17 +142,17 @@ def _contested(draft: Draft) -> list[str]:
 
 
 def _settle_return(draft: Draft, tries: list[Attempt], back: list[Attempt], now: Now) -> None:
-    """A lost attempt prints: take back what has not started, then keep one of what prints."""
+    """A copy prints already: take back what has not started, then keep one of what prints."""
     for attempt in tries:
         if attempt.state is State.ASSIGNED or (
             attempt.state is State.ARMED and attempt.phase not in STARTED_PHASES
         ):
-            _let_go(draft, attempt, Want.WITHDRAW, "the lost print came back", now)
+            _let_go(draft, attempt, Want.WITHDRAW, "another attempt of this copy prints", now)
     tries = [draft.attempts[a.id] for a in tries]
     if any(a.state in (State.ARMED, State.ASSIGNED) for a in tries):
         return  # an armed replacement may start at any moment: its host answers first
     running = [a for a in tries if a.state is State.STARTED and a.take_back != Want.CANCEL]
-    if running and not all(_fresh(draft, a, now) for a in running):
+    if running and not all(_prints(draft, a, now) for a in running):
         return  # whoever is silent may be the one that prints best: decide when all are heard
     kept = min([*running, *back], key=lambda a: _preference(draft, a))
     for attempt in [*running, *back]:
@@ -157,10 +178,23 @@ def _preference(draft: Draft, attempt: Attempt) -> tuple[bool, float, str]:
     return (attempt.phase is Phase.PAUSED, left_s, attempt.id)
 
 
-def _fresh(draft: Draft, attempt: Attempt, now: Now) -> bool:
-    """Heard within a lease."""
+def _prints(draft: Draft, attempt: Attempt, now: Now) -> bool:
+    """Heard within a lease, and Klipper shows this very print.
+
+    The phase alone is not enough: a host that boots after a power cut tells what its rows say
+    until Klipper is up, and a living print would be cancelled for a dead one.
+    """
     contact = draft.contacts.get(attempt.printer, Contact())
-    return now.boot_s - contact.heard_s <= draft.settings.lease_s
+    report = draft.printers[attempt.printer].report
+    if report is None or now.boot_s - contact.heard_s > draft.settings.lease_s:
+        return False
+    shown = report.klipper
+    return (
+        attempt.phase in STARTED_PHASES
+        and shown.link is Link.READY
+        and shown.print_state in PRINT_STATES
+        and shown.filename.startswith(f"{FOLDER}/{attempt.id}/")
+    )
 
 
 # ---- taking back (rule 8) ------------------------------------------------------------------
@@ -172,8 +206,6 @@ def _withdrawals(draft: Draft, now: Now) -> None:
         job = draft.jobs[attempt.job]
         if job.state is JobState.CANCELLED:
             _let_go(draft, attempt, Want.CANCEL, "the job was cancelled", now)
-        elif attempt.state is State.ASSIGNED and attempt.restored:
-            _let_go(draft, attempt, Want.WITHDRAW, "from a restored database", now)
         elif attempt.state in (State.ASSIGNED, State.ARMED):
             why = _unwanted(draft, attempt, job, now)
             if why:
@@ -205,18 +237,16 @@ def _unwanted(draft: Draft, attempt: Attempt, job: Job, now: Now) -> str:
 
 def _lift_fence(draft: Draft, attempt: Attempt, now: Now) -> None:
     """A fence paused it while it was silent; nobody else has the copy: let it go on (rule 11)."""
-    alone = all(
-        draft.attempts[a].state not in (State.ARMED, State.STARTED) or a == attempt.id
-        for a in draft.live_of.get(attempt.copy, ())
-    )
-    if attempt.fenced and attempt.pause and attempt.resume != attempt.pause and alone:
+    if not attempt.fenced or not attempt.pause or attempt.resume == attempt.pause:
+        return
+    if draft.alone(attempt):
         draft.put_attempt(replace(attempt, resume=attempt.pause, pause_wanted=False))
         draft.tell(now, "fence_lifted", attempt, text=attempt.pause)
 
 
 def _let_go(draft: Draft, attempt: Attempt, want: Want, why: str, now: Now) -> None:
     """Assigned: at once. From armed on the host is asked, and only its answer settles it."""
-    if attempt.state is State.ASSIGNED and not attempt.restored:
+    if attempt.state is State.ASSIGNED:
         outcomes.end(draft, attempt, Outcome.NOT_STARTED, "withdrawn", why, now)
         return
     if attempt.take_back == Want.CANCEL or attempt.take_back == want:
@@ -235,7 +265,7 @@ def _arm(draft: Draft, now: Now) -> None:
         if attempt.state is not State.ASSIGNED or attempt.phase is not Phase.PREPARED:
             continue
         printer = draft.printers[attempt.printer]
-        if attempt.restored or printers.refusals(
+        if printers.refusals(
             printer, draft.contacts.get(printer.id), now.boot_s, draft.settings.lease_s
         ):
             continue

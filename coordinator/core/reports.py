@@ -28,9 +28,11 @@ from moonraker_component.wire import (
 
 UNSTARTED = (None, Phase.PREPARING, Phase.PREPARED)
 
-TERM_BELIEVED_MAX = 2**40
-"""No farm gets there, one term per start: a host that observed more invented it, and following
-it would leave no number to grow to."""
+NUMBER_BELIEVED_MAX = 2**40
+"""No farm gets there, one term per start, one generation per order: a host that observed more
+invented it, and following it would leave no number to grow to."""
+
+ANOTHER_MACHINE = "another machine claims to be this printer (a cloned card or a replaced host?)"
 
 
 def fold(draft: Draft, printer_id: str, report: Report, now: Now) -> None:
@@ -40,13 +42,17 @@ def fold(draft: Draft, printer_id: str, report: Report, now: Now) -> None:
         draft.note(f"report of unknown printer {printer_id} ignored")
         return
     observed = (report.observed_term, report.observed_generation)
-    if report.observed_term > TERM_BELIEVED_MAX:
+    if max(observed) > NUMBER_BELIEVED_MAX:
         draft.note(f"{printer_id} observed {observed}: not believed, its reports are ignored")
         return
-    if observed > (draft.reign.term, printer.generation):
+    if report.observed_term > draft.reign.term or report.observed_generation > printer.generation:
         # Somebody issued this: another coordinator, or this one before its database was restored.
-        draft.outranked = max(draft.outranked, report.observed_term)
+        # Its term need not be above ours, for every start takes a higher one: a generation never
+        # falls, so one that is above what we know of tells as much.
+        draft.outranked = max(draft.outranked, report.observed_term, 1)
         draft.note(f"{printer_id} observed {observed}, above what was issued")
+        if report.observed_generation > printer.generation:
+            draft.put_printer(replace(printer, generation=report.observed_generation))
         return
     if not _is_current(draft, printer, report, now):
         return
@@ -66,12 +72,14 @@ def fold(draft: Draft, printer_id: str, report: Report, now: Now) -> None:
     _keep(draft, printer_id, report)
     for told in report.attempts:
         _fold_attempt(draft, printer_id, told, now)
+    _forget_preparing(draft, printer_id, report)
     _conclude_lacks(draft, printer_id, report, contact, now)
 
 
 def _is_current(draft: Draft, printer: Printer, report: Report, now: Now) -> bool:
     """Rule 4: whether this session's reports count, after what the report itself changes."""
     if report.session == printer.session:
+        _note_machine(draft, printer, report, now)
         return True
     if printer.clone:
         return False
@@ -99,7 +107,7 @@ def _prove(draft: Draft, printer: Printer, report: Report, now: Now) -> bool:
     if report.session in printer.superseded:
         hold = "two hosts claim to be this printer: a session that was followed by another is alive"
     elif printer.machine and report.machine and report.machine != printer.machine:
-        hold = "another machine claims to be this printer (a cloned card or a replaced host?)"
+        hold = ANOTHER_MACHINE
     if hold:
         draft.put_printer(replace(printer, hold=hold, clone=True, pending_session=""))
         draft.tell(now, "printer_held", printer=printer.id, text=hold)
@@ -118,6 +126,17 @@ def _prove(draft: Draft, printer: Printer, report: Report, now: Now) -> bool:
     )
     draft.tell(now, "session_proved", printer=printer.id, text=report.session)
     return True
+
+
+def _note_machine(draft: Draft, printer: Printer, report: Report, now: Now) -> None:
+    """A session may prove itself before Klipper has named its MCUs: the machine is told later."""
+    if not report.machine or report.machine == printer.machine:
+        return
+    if not printer.machine:
+        draft.put_printer(replace(printer, machine=report.machine))
+    elif not printer.clone:
+        draft.put_printer(replace(printer, hold=ANOTHER_MACHINE, clone=True, pending_session=""))
+        draft.tell(now, "printer_held", printer=printer.id, text=ANOTHER_MACHINE)
 
 
 def _keep(draft: Draft, printer_id: str, report: Report) -> None:
@@ -173,6 +192,9 @@ def _shown(draft: Draft, attempt: Attempt, now: Now) -> Attempt:
 
 def _restored_shown(draft: Draft, attempt: Attempt, now: Now) -> Attempt:
     """Assigned here, printing there: this row comes from an older database (rule 13)."""
+    if attempt.phase is Phase.STARTING:
+        # Somebody armed it: from here on silence proves nothing of it.
+        return replace(attempt, state=advance(attempt.state, Event.ARM), restored=True)
     if attempt.phase not in STARTED_PHASES:
         return attempt
     draft.tell(now, "attempt_adopted", attempt, text="it had been armed before the restore")
@@ -231,6 +253,19 @@ def _adopt_unknown(draft: Draft, printer_id: str, told: AttemptReport, now: Now)
     draft.tell(now, "attempt_adopted", attempt, text="unknown to this database")
     if ended:
         outcomes.end(draft, attempt, told.outcome, told.cause, told.message, now)
+
+
+def _forget_preparing(draft: Draft, printer_id: str, report: Report) -> None:
+    """What a host once prepared and no longer tells of is not prepared: it is never armed so.
+
+    A host whose database was lost does not say that it forgot. Armed on its dead session's word,
+    the attempt would wait for a start that cannot come, and end as unknown.
+    """
+    attempt = draft.attempt_on(printer_id)
+    if attempt is None or attempt.state is not State.ASSIGNED or attempt.phase is None:
+        return
+    if all(told.attempt != attempt.id for told in report.attempts):
+        draft.put_attempt(replace(attempt, phase=None))
 
 
 def _conclude_lacks(

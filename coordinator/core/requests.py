@@ -30,7 +30,7 @@ from coordinator.core.jobs import (
     Requirements,
     advance,
 )
-from moonraker_component.wire import Outcome, Phase
+from moonraker_component.wire import STARTED_PHASES, Outcome, Phase
 
 PRIORITY_MAX = 100
 GRACE_MIN_LEASES = 2.0
@@ -178,21 +178,27 @@ def pause(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
         raise Conflict(f"job {job_id} is {job.state}: only an active or held job can be paused")
     for attempt in _live_of(draft, job_id):
         if attempt.state in (State.STARTED, State.ARMED):
-            draft.put_attempt(replace(attempt, pause_wanted=True, resume=""))
+            _want(draft, attempt, replace(attempt, pause_wanted=True, resume=""))
     tell(draft, who, now, "job_paused", job=job_id)
     return job
 
 
 def resume(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
-    """Release the job and resume every print of it that is paused, whatever paused it."""
+    """Release the job and resume every print of it that is paused, whatever paused it.
+
+    A fence is lifted only while nobody else may print the copy (rule 11), whoever asks.
+    """
     job = job_of(draft, job_id)
     if job.finished:
         raise Conflict(f"job {job_id} is {job.state}: there is nothing to resume")
     if job.state is JobState.HELD:
         job = release(draft, job_id, who, now)
     for attempt in _live_of(draft, job_id):
-        if attempt.state in (State.STARTED, State.ARMED):
-            draft.put_attempt(replace(attempt, pause_wanted=False, resume=attempt.pause))
+        if attempt.state not in (State.STARTED, State.ARMED):
+            continue
+        if attempt.fenced and not draft.alone(attempt):
+            continue
+        _want(draft, attempt, replace(attempt, pause_wanted=False, resume=attempt.pause))
     tell(draft, who, now, "job_resumed", job=job_id)
     return job
 
@@ -259,16 +265,24 @@ def reprint(
 
 
 def settle(draft: Draft, attempt_id: str, seen: Settlement, who: Who, now: Now) -> Attempt:
-    """A person says how an attempt ended, of which its host says nothing."""
+    """A person says how an attempt ended, of which its host says nothing.
+
+    Also of one that ended as unknown, as long as its copy is held for this very question.
+    """
     attempt = draft.attempts.get(attempt_id)
     if attempt is None:
         raise NotFound(f"attempt {attempt_id!r}: there is none of this id")
-    if not attempt.live:
+    text = f"settled by {who.name}"
+    if not attempt.live and not outcomes.asks_person(draft, attempt):
         raise Conflict(f"attempt {attempt_id} has already ended: {attempt.outcome.value}")
     if attempt.state is State.ASSIGNED:
         raise Conflict(f"attempt {attempt_id} has not been told to start: cancel or hold its job")
-    text = f"settled by {who.name}"
-    outcomes.end(draft, attempt, Outcome(seen.value), "settled_by_person", text, now)
+    if _is_printing(draft, attempt, now):
+        raise Conflict(f"attempt {attempt_id} is printing, says its host: cancel its job to end it")
+    if attempt.live:
+        outcomes.end(draft, attempt, Outcome(seen.value), "settled_by_person", text, now)
+    else:
+        outcomes.answer(draft, attempt, Outcome(seen.value), "settled_by_person", text, now)
     tell(draft, who, now, "attempt_settled", attempt=attempt_id, text=seen.value)
     return draft.attempts[attempt_id]
 
@@ -294,6 +308,24 @@ def _act(draft: Draft, job: Job, act: JobAct, reason: str, now: Now) -> Job:
     job = replace(job, state=state, reason=reason)
     draft.put_job(job)
     return job
+
+
+def _want(draft: Draft, attempt: Attempt, wanted: Attempt) -> None:
+    """Steer a print. Hosts apply pause and run once per generation, so that what was asked
+    before (a RESUME that failed for want of filament) is asked anew in a generation of its own."""
+    if wanted != attempt:
+        draft.put_attempt(wanted)
+        return
+    printer = draft.printers[attempt.printer]
+    draft.put_printer(replace(printer, generation=printer.generation + 1))
+
+
+def _is_printing(draft: Draft, attempt: Attempt, now: Now) -> bool:
+    """Its host, with Klipper at hand, says now that it prints or is paused."""
+    contact = draft.contacts.get(attempt.printer)
+    if contact is None or not attempt.live or attempt.phase not in STARTED_PHASES:
+        return False
+    return now.boot_s - contact.klipper_s <= draft.settings.lease_s
 
 
 def _live_of(draft: Draft, job_id: str) -> list[Attempt]:

@@ -15,6 +15,7 @@ from coordinator.core.farm import Draft, Farm, Now, Reign, Settings
 from coordinator.core.jobs import Job, JobFile, Policy, Requirements
 from coordinator.core.reconcile import reconcile
 from moonraker_component.wire import (
+    STARTED_PHASES,
     AttemptReport,
     Bed,
     Filament,
@@ -26,6 +27,7 @@ from moonraker_component.wire import (
     Profile,
     Reason,
     Report,
+    host_path,
 )
 
 SETTINGS = Settings(lease_s=15.0, fence_s=20.0, fence_margin_s=5.0, offline_grace_s=300.0)
@@ -153,8 +155,13 @@ class Bench:
         session = words.pop("session", "")
         if phase not in (Phase.PREPARING, Phase.PREPARED, Phase.ENDED):
             refusals = refusals or (Reason("printing", "a print is active"),)
+        klipper = words.pop("klipper", None)
+        if klipper is None:
+            shown = phase.value if phase in STARTED_PHASES else "standby"
+            path = host_path(attempt.id, "part.gcode") if phase in STARTED_PHASES else ""
+            klipper = Klipper(Link.READY, "", shown, path)
         told = AttemptReport(attempt.id, attempt.copy, attempt.job, phase, **words)
-        self.report(name, told, refusals=refusals, session=session)
+        self.report(name, told, refusals=refusals, session=session, klipper=klipper)
 
     def end(self, name: str, outcome: Outcome, cause: str = "") -> None:
         self.tell(name, Phase.ENDED, outcome=outcome, cause=cause)

@@ -335,10 +335,10 @@ def test_a_report_that_observed_more_than_was_issued_outranks() -> None:
 
 def test_after_a_restore_an_assigned_attempt_is_withdrawn_and_a_running_one_adopted() -> None:
     bench = bench_with_job(1, "a")
-    draft = type(bench.draft)(bench.farm)
-    draft.put_attempt(replace(bench.live("a"), restored=True))
-    bench.farm.apply(draft)
-    bench.round(1_000.0)
+    generation = bench.farm.printers["a"].generation
+    bench.report("a", observed=(bench.farm.reign.term - 1, generation + 40))
+    assert bench.round().outranked == bench.farm.reign.term - 1
+    assert bench.farm.printers["a"].generation > generation + 40, "generations only grow"
     order = bench.order("a")
     assert order.want is Want.WITHDRAW
     bench.tell("a", Phase.PRINTING)
