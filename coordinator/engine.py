@@ -21,7 +21,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from coordinator.core import reports
-from coordinator.core.attempts import State
 from coordinator.core.desired import desired_of
 from coordinator.core.farm import Draft, Farm, Now, Plan, Reign, Settings
 from coordinator.core.reconcile import reconcile
@@ -102,7 +101,7 @@ class Engine:
         self._beat_s = 0.0
         self._beacon_sequence = 0
         self._beacon_heard_s: float | None = None
-        self._foreign: dict[int, float] = {}
+        self._foreign: tuple[int, float] | None = None
         self._outranked: tuple[int, float] | None = None
         self._dropped = 0
 
@@ -157,11 +156,13 @@ class Engine:
             if beacon.sequence and beacon.sequence <= self._beacon_sequence:
                 self._note_connected(now_s)
             return
-        self._foreign[beacon.term] = now_s
+        if beacon.term > self.farm.reign.term:
+            self._foreign = (beacon.term, now_s)
 
     def hear_disconnected(self) -> None:
         """The MQTT connection is gone: silence proves nothing from here on."""
         self._beacon_heard_s = None
+        self._outranked = None  # who hears no beacons cannot tell that none come
         self.farm.reign = replace(self.farm.reign, connected_s=None)
         self._wake.set()
 
@@ -287,7 +288,12 @@ class Engine:
             item = self._inbox.get_nowait()
             child = Draft(draft)
             if isinstance(item, _Heard):
-                reports.fold(child, item.printer, item.report, now)
+                try:
+                    reports.fold(child, item.printer, item.report, now)
+                except Exception:
+                    # One host's report must not stop the farm; it is neither kept nor echoed.
+                    log.exception("report of %s changed nothing", item.printer)
+                    continue
                 draft.absorb(child)
                 continue
             try:
@@ -312,8 +318,13 @@ class Engine:
     # ---- presence and term (rules 2, 9, 13) ---------------------------------------------------
 
     def _note_connected(self, now_s: float) -> None:
-        self._beacon_heard_s = now_s
-        if self.farm.reign.connected_s is None:
+        """A gap is looked for here too: what was sent before this process stood still for an hour
+        is heard right after it, before any round can notice."""
+        heard_s, self._beacon_heard_s = self._beacon_heard_s, now_s
+        gap = heard_s is None or now_s - heard_s > self.farm.settings.lease_s
+        if self._outranked is not None:
+            return  # nothing is concluded until it is clear who reigns
+        if gap or self.farm.reign.connected_s is None:
             log.info("own beacon heard: connected")
             self.farm.reign = replace(self.farm.reign, connected_s=now_s)
             self._wake.set()
@@ -327,28 +338,31 @@ class Engine:
             self.hear_disconnected()
 
     def _note_outranked(self, plan: Plan, now: Now) -> None:
-        if plan.outranked and self._outranked is None:
-            self._outranked = (plan.outranked, now.boot_s)
-            log.warning("a host has observed term %d, ours is less", plan.outranked)
+        if not plan.outranked:
+            return
+        since_s = now.boot_s if self._outranked is None else self._outranked[1]
+        if self._outranked is None:
+            log.warning("a host has observed more in term %d than was issued", plan.outranked)
+        above = max(plan.outranked, self._outranked[0] if self._outranked else 0)
+        self._outranked = (above, since_s)
+        self.farm.reign = replace(self.farm.reign, connected_s=None)
 
     async def _stand_or_rise(self, now: Now) -> None:
-        """Rule 13: while beacons of a higher term arrive, stand down; else take a term above it."""
+        """Rule 13: while beacons of a higher term arrive, stand down; else take a term above it.
+
+        What was assigned is treated as armed since the round that learnt of it, and committed so.
+        """
         lease_s = self.farm.settings.lease_s
-        higher = [t for t, heard_s in self._foreign.items() if t > self.farm.reign.term
-                  and now.boot_s - heard_s <= lease_s]  # fmt: skip
-        if higher and self._beacon_heard_s is not None:
-            raise StoodDown(f"a coordinator of term {max(higher)} reigns")
+        term, heard_s = self._foreign or (0, 0.0)
+        if term > self.farm.reign.term and now.boot_s - heard_s <= lease_s:
+            raise StoodDown(f"a coordinator of term {term} reigns")
         if self._outranked is None or now.boot_s - self._outranked[1] < lease_s:
             return
+        if self._beacon_heard_s is None:
+            return  # deaf: that no beacon came proves nothing
         above, _ = self._outranked
         term = await self._store.take_term(above)
         log.warning("took term %d above %d: this database is older than the farm", term, above)
-        draft = Draft(self.farm)
-        for attempt in draft.live_attempts():
-            if attempt.state is State.ASSIGNED:
-                draft.put_attempt(replace(attempt, restored=True))
-        await self._store.commit(term, draft.plan())
-        self.farm.apply(draft)
         self.farm.contacts.clear()
         self.farm.reign = Reign(term=term, connected_s=None)
         self._outranked, self._beacon_heard_s, self._beat_s = None, None, 0.0
