@@ -140,12 +140,14 @@ class Agent:
         """Names this machine, or empty while its MCUs were never seen."""
         return machine_id(self._computer, self._data_path, self._mcus)
 
-    def decide(self, name: str, decision: Decision) -> None:
-        """Queue a decision about something that will be told again; a full queue drops it."""
+    def decide(self, name: str, decision: Decision) -> bool:
+        """Queue a decision about something that will be told again; False: the queue is full."""
         try:
             self._queue.put_nowait((name, decision))
         except asyncio.QueueFull:
             logging.warning("moonfleet: %d decisions wait, %s was dropped", QUEUE_MAX, name)
+            return False
+        return True
 
     async def answer(self, name: str, decision: Decision) -> None:
         """Queue a decision about something that comes once."""
@@ -170,8 +172,7 @@ class Agent:
     def _note_change(self) -> None:
         """Klipper changed: one view is made of however many changes came meanwhile."""
         if not self._view_due:
-            self._view_due = True
-            self.decide("view", self._on_view)
+            self._view_due = self.decide("view", self._on_view)
 
     def _handle_queue(self, *_: Any) -> None:
         self._note_change()

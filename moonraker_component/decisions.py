@@ -35,6 +35,10 @@ from .gate import View
 from .host import Host, end, move, note_echo, put, tell_again
 from .wire import Command, Desired, Outcome, Phase
 
+USED = "used"
+"""The section's code for an attempt id that was started once: the one refusal that does not prove
+that nothing was printed."""
+
 
 def new_session(
     session: str, rows: tuple[Attempt, ...], now_s: float, lease_s: float = 15.0
@@ -137,6 +141,9 @@ def on_asked(
     attempt = host.attempt(attempt_id)
     if attempt is None or attempt.phase is not Phase.STARTING:
         return host, ()
+    if refused == USED:
+        # Klipper has started this id before, and nobody here knows what came of it.
+        return end(host, attempt, Step.REFUSED, Outcome.UNKNOWN, refused, message)
     if refused:
         return end(host, attempt, Step.REFUSED, Outcome.NOT_STARTED, refused, message)
     # "Started" moves nothing: the view that shows the print does, and may still be on its way.

@@ -69,7 +69,7 @@ def follow(host: Host, now_s: float) -> tuple[Host, Effects]:
         return _shown(host, attempt)
     if attempt.phase is Phase.STARTING:
         return _watch_start(host, attempt, record is not None, now_s)
-    return _vanished(host, attempt)
+    return _vanished(host, attempt, record is not None)
 
 
 def adopt(host: Host) -> tuple[Host, Effects]:
@@ -176,13 +176,18 @@ def _watch_start(
             "Klipper has no record of this start, and its deadline has passed",
         )
     if host.view.section or attempt.boot == 0 or host.view.boot != attempt.boot:
-        return _vanished(host, attempt)
+        return _vanished(host, attempt, recorded)
     return host, ()  # without the section only Klipper's answer or its restart settles a start
 
 
-def _vanished(host: Host, attempt: Attempt) -> tuple[Host, Effects]:
-    """Klipper is ready and shows something else: it restarted, or printed something since."""
-    if attempt.looking_up:
+def _vanished(host: Host, attempt: Attempt, recorded: bool) -> tuple[Host, Effects]:
+    """Klipper is ready and shows something else: it restarted, or printed something since.
+
+    A record that still says "started" is about to say how it ended: the section ends it in each
+    new life and at each other file, and tells so once its disk has it, which is after Klipper is
+    ready. Moonraker's history would only call that unknown.
+    """
+    if attempt.looking_up or (recorded and host.view.section):
         return host, ()
     asked = msgspec.structs.replace(attempt, looking_up=True)
     return put(host, asked), (LookUp(attempt.id, attempt.path),)

@@ -184,7 +184,7 @@ def make_report(
         observed_generation=host.generation,
         klipper=wire.Klipper(view.link, view.message, view.print_state, view.path),
         attempts=tuple(told + ended[-wire.ENDED_MAX :]),
-        refusals=gate.refusals(view) + extra,
+        refusals=gate.refusals(view) + _unsettled(host) + extra,
         bed=view.bed,
         profile=profile,
         filament=view.filament,
@@ -193,6 +193,15 @@ def make_report(
         local_print=local_print(host),
     )
     return host, report
+
+
+def _unsettled(host: Host) -> tuple[wire.Reason, ...]:
+    """A start of which nobody knows yet what came of it: nothing else starts meanwhile."""
+    running = host.running
+    if running is None or running.phase is not Phase.STARTING:
+        return ()
+    text = f"the start of attempt {running.id} is not settled; a restart of Klipper settles it"
+    return (wire.Reason("starting", text),)
 
 
 def local_print(host: Host) -> str:

@@ -92,12 +92,13 @@ class Reporter:
         self._said = True
         wait_s = self._reported_s + REPORT_GAP_S - time.monotonic()
         if wait_s <= 0:
-            self._agent.decide("report", self._report)
+            self._queue_report()
         else:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(
-                wait_s, lambda: self._agent.decide("report", self._report)
-            )
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._queue_report)
+
+    def _queue_report(self) -> None:
+        # What did not fit is due again with the next tick, not for ever on its way.
+        self._said = self._agent.decide("report", self._report)
 
     def event(self, kind: str, attempt: str, text: str = "", **data: str) -> None:
         """Tell one fact, once."""

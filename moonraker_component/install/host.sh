@@ -253,6 +253,10 @@ install_section() {
     # Kalico keeps what is not its own apart.
     if [ -d "$klippy/plugins" ]; then
         folder=$klippy/plugins
+        # It refuses a section that stands in both, as after an update from mainline.
+        if [ -L "$klippy/extras/moonfleet" ]; then
+            remove_file "$klippy/extras/moonfleet"
+        fi
     fi
     link_directory "$REPO/klipper_extras" "$folder/moonfleet"
     if [ "$CHANGES" -gt "$before" ] && is_checkout "$folder"; then

@@ -402,7 +402,7 @@ def test_print_stats_alone_proves_nothing_where_the_section_has_no_record() -> N
 
 def test_a_print_that_vanished_is_looked_up_once_and_settled_by_history() -> None:
     story = Story().print()
-    story.see(replace(IDLE, records=(record(),)))
+    story.see(IDLE)
     story.wait(1)
     assert story.count(LookUp) == 1
     story.step(decisions.on_history, ATTEMPT, "completed", story.now_s)
