@@ -233,6 +233,17 @@ def test_kalico_keeps_the_section_among_its_plugins(host: Host, credentials: lis
     assert host.snapshot() == before
 
 
+def test_klipper_that_became_kalico_keeps_one_link(host: Host, credentials: list[str]) -> None:
+    host.install("host", *credentials)
+    host.add_klipper(plugins=True)
+    host.give_to_user()
+
+    host.install("host")
+
+    assert (host.home / "klipper/klippy/plugins/moonfleet").is_symlink()
+    assert not (host.home / "klipper/klippy/extras/moonfleet").is_symlink()
+
+
 def test_host_without_klipper_is_told_what_it_loses(host: Host, credentials: list[str]) -> None:
     shutil.rmtree(host.home / "klipper")
     done = host.install("host", *credentials)
