@@ -154,14 +154,19 @@ def hold(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
 
 
 def release(draft: Draft, job_id: str, who: Who, now: Now) -> Job:
-    """Let a held job, or held copies of an active one, go on; failures are counted anew."""
+    """Let a held job, or held copies of an active one, go on; failures are counted anew.
+
+    One of the two at a time: whoever resumes a paused job has not said that a copy of which nobody
+    knows whether it was printed may be printed again.
+    """
     job = job_of(draft, job_id)
     held = [c for c in draft.copies_of[job_id] if draft.copies[c].state is CopyState.HELD]
-    if job.state is not JobState.ACTIVE or not held:
+    copies_too = job.state is JobState.ACTIVE and bool(held)
+    if not copies_too:
         job = _act(draft, job, JobAct.RELEASE, "", now)
     for copy_id in draft.copies_of[job_id]:
         copy = draft.copies[copy_id]
-        if copy.state is CopyState.HELD:
+        if copies_too and copy.state is CopyState.HELD:
             copy = replace(copy, state=CopyState.OPEN, reason="")
         if copy.failures or copy.misses or copy is not draft.copies[copy_id]:
             draft.put_copy(replace(copy, failures=0, misses=0))

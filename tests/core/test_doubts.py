@@ -302,6 +302,20 @@ def test_a_person_cannot_settle_what_its_host_says_prints() -> None:
     assert bench.farm.jobs[attempt.job].state is JobState.COMPLETED
 
 
+def test_resuming_a_job_prints_no_copy_again_that_waits_for_a_person() -> None:
+    bench = with_job("a", policy=NEVER)
+    attempt = bench.start_on("a")
+    bench.end("a", Outcome.UNKNOWN, "vanished")
+    bench.ask(requests.pause, attempt.job)
+    bench.ask(requests.resume, attempt.job)
+    bench.report("a")
+    bench.round()
+    assert bench.farm.copies[attempt.copy].state is CopyState.HELD
+    assert bench.on("a") is None
+    bench.ask(requests.release, attempt.job)
+    assert bench.farm.copies[attempt.copy].state is CopyState.OPEN
+
+
 @pytest.mark.parametrize(
     ("seen", "state"),
     [
