@@ -121,6 +121,9 @@ as_root() {
     fi
 }
 
+# False in a container or a chroot: units can be written there, not started.
+systemd_runs() { [ -d /run/systemd/system ]; }
+
 may_become_root() {
     [ "$(id -u)" = 0 ] && return 0
     has sudo || return 1

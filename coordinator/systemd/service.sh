@@ -36,6 +36,9 @@ command_coordinator() {
         shift
     done
     refuse_root coordinator
+    if [ "$RESTART" = 1 ] && [ -z "$ROOT" ] && ! systemd_runs; then
+        fail 2 'systemd does not run here; --no-restart only writes the unit'
+    fi
     check_unit_path "$REPO"
     check_unit_path "$data"
     if [ -z "$ROOT" ]; then
@@ -134,14 +137,15 @@ for_system() { if [ -n "$ROOT" ]; then "$@"; else sudo "$@"; fi; }
 
 # remove_service: part of `uninstall`; the data folder stays.
 remove_service() {
-    local path=$ROOT/etc/systemd/system/$UNIT_NAME
+    local path=$ROOT/etc/systemd/system/$UNIT_NAME live=0
+    if [ -z "$ROOT" ] && systemd_runs; then live=1; fi
     remove_command
     [ -e "$path" ] || return 0
-    if [ -z "$ROOT" ]; then
+    if [ "$live" = 1 ]; then
         change "stop $UNIT_NAME" sudo systemctl disable --now "$UNIT_NAME"
     fi
     change "remove $path" for_system rm -f "$path"
-    if [ -z "$ROOT" ]; then
+    if [ "$live" = 1 ]; then
         change 'systemctl daemon-reload' sudo systemctl daemon-reload
     fi
 }

@@ -276,7 +276,7 @@ restart_changed() {
     for unit in "${INST_KLIPPER_UNIT[$1]}" "${INST_UNIT[$1]}"; do
         [ -z "$unit" ] || units+=("$unit")
     done
-    if [ "$RESTART" = 0 ] || [ -n "$ROOT" ] || [ ${#units[@]} = 0 ]; then
+    if [ "$RESTART" = 0 ] || [ -n "$ROOT" ] || [ ${#units[@]} = 0 ] || ! systemd_runs; then
         say "restart Moonraker and Klipper of ${INST_NAME[$1]} for this to take effect"
         return
     fi
