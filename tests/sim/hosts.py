@@ -6,6 +6,7 @@ does. Crashes may fall between any two effects.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,12 +54,26 @@ class SimKlipper:
 
 
 class SimHost:
-    """A host named `name`. `host` is None while its component is down."""
+    """A host named `name`. `host` is None while its component is down.
 
-    def __init__(self, world: World, name: str) -> None:
+    `section`: whether its Klipper has ours. `machine`: what names it beside its printer id.
+    `stalled_until_s`: its component stands still; `asleep`: Klipper does so too. Clocks go on.
+    """
+
+    def __init__(
+        self, world: World, name: str, section: bool = True, machine: str = "", key: str = ""
+    ) -> None:
         self.world = world
         self.name = name
+        self.key = key or name
+        self.section = section
+        self.machine = machine or f"machine-{name}"
+        self.stalled_until_s = 0.0
+        self.asleep = False
+        self.disk_full_until_s = 0.0
+        self.mute_answers_until_s = 0.0
         self.rows: dict[str, life.Attempt] = {}
+        self.unsaved: set[str] = set()
         self.host: hosting.Host | None = None
         self.klipper = SimKlipper(rules.Latch("t0", True))
         self.powered = True
@@ -73,7 +88,10 @@ class SimHost:
     def boot(self, fresh_machine: bool = False) -> None:
         """The component starts, with whatever rows the disk has."""
         self.sessions += 1
-        session = f"{self.name}-s{self.sessions}-{self.world.rng.getrandbits(32):08x}"
+        session = f"{self.key}-s{self.sessions}-{self.world.rng.getrandbits(32):08x}"
+        self.stalled_until_s = 0.0
+        if not self.section:  # its own latch begins each session not clear
+            self.klipper.latch = rules.Latch(f"t{self.world.rng.getrandbits(32):x}", False)
         if fresh_machine:
             self.powered = True
         host, effects = decisions.new_session(
@@ -81,9 +99,36 @@ class SimHost:
         )
         self.host = host
         self._carry_out(effects)
-        self.world.resubscribe(self.name)
+        self.world.resubscribe(self)
 
     def suffer(self, kind: str, length_s: float) -> None:
+        """What happens to it, for so long; what has no meaning now does not happen."""
+        until_s = self.world.now_s + length_s
+        if kind in ("stall", "suspend"):
+            self.stalled_until_s = max(self.stalled_until_s, until_s)
+            if kind == "suspend" and not self.asleep:
+                self.asleep = True
+                self._stop_run()
+        elif kind == "disk_full":
+            self.disk_full_until_s = until_s
+        elif kind == "mute_answers":
+            self.mute_answers_until_s = until_s
+        elif kind.startswith("p") and kind != "power":
+            self._suffer_in_print(kind, length_s)
+        else:
+            self._fail(kind, length_s)
+
+    def _suffer_in_print(self, kind: str, length_s: float) -> None:
+        klipper = self.klipper
+        if kind == "person_pause" and klipper.state == "printing":
+            self._set_state("paused")
+            self.world.at(length_s, self._person_resumes)
+        elif kind == "person_cancel" and klipper.printed is not None:
+            self._end_print("cancelled", "person")
+        elif kind == "print_error" and klipper.state == "printing":
+            self._end_print("error", "error")
+
+    def _fail(self, kind: str, length_s: float) -> None:
         klipper = self.klipper
         world = self.world
         if kind in ("moonraker", "forget", "forget_all"):
@@ -103,13 +148,6 @@ class SimHost:
             world.at(length_s, self._klipper_back)
         elif kind == "macro":
             klipper.macro_until_s = world.now_s + length_s
-        elif kind == "person_pause" and klipper.state == "printing":
-            self._set_state("paused")
-            world.at(length_s, self._person_resumes)
-        elif kind == "person_cancel" and klipper.printed is not None:
-            self._end_print("cancelled", "person")
-        elif kind == "print_error" and klipper.state == "printing":
-            self._end_print("error", "error")
 
     def _come_back(self) -> None:
         if not self.powered:
@@ -119,6 +157,7 @@ class SimHost:
             self.boot()
 
     def heal(self) -> None:
+        self.stalled_until_s = self.disk_full_until_s = self.mute_answers_until_s = 0.0
         self._come_back()
         if self.klipper.link is not Link.READY:
             self._klipper_back()
@@ -145,8 +184,20 @@ class SimHost:
 
     def tick(self) -> None:
         self.world.at(TICK_S, self.tick)
+        if self.asleep and self._stalled():
+            return
+        self._tick_klipper()
+        if self.host is None or self._stalled():
+            return
+        self._apply(*decisions.on_view(self.host, self._view(), self.world.now_s))
+        if self.host is not None:
+            self._apply(*decisions.on_tick(self.host, self.world.now_s))
+        if self.host is not None and self.world.rng.random() < 0.25:
+            self._report()
+
+    def _tick_klipper(self) -> None:
         klipper, now_s = self.klipper, self.world.now_s
-        if klipper.printed is not None and klipper.state == "printing":
+        if klipper.printed is not None and not self.asleep and klipper.state == "printing":
             klipper.printed.done_s += TICK_S
             if klipper.printed.done_s >= PRINT_S:
                 self._end_print("complete", "complete")
@@ -154,19 +205,20 @@ class SimHost:
             klipper.fence = rules.fire_fence(klipper.fence, f"f{self.world.rng.getrandbits(32):x}")
             if klipper.state == "printing":
                 self._set_state("paused")
-        if klipper.dirty and klipper.printed is None and self.world.rng.random() < 0.05:
+        if self.asleep:  # it wakes: the clock has gone on, and the fence looks at it first
+            self.asleep = False
+            if klipper.printed is not None and klipper.state == "printing":
+                klipper.printed.runs.append((now_s, float("inf")))
+        used = klipper.dirty or not klipper.latch.clear
+        if used and klipper.printed is None and self.world.rng.random() < 0.05:
             klipper.dirty = False
             klipper.latch = rules.Latch(klipper.latch.token, True)
-        if self.host is None:
-            return
-        self._apply(*decisions.on_view(self.host, self._view(), now_s))
-        if self.host is not None:
-            self._apply(*decisions.on_tick(self.host, now_s))
-        if self.host is not None and self.world.rng.random() < 0.25:
-            self._report()
 
     def hear(self, payload: bytes, retained: bool) -> None:
         if self.host is None:
+            return
+        if self._stalled():  # what lies in its socket is read when it wakes
+            self._when_awake(lambda: self.hear(payload, retained))
             return
         desired = wire.decode(wire.Desired, payload)
         self._apply(*decisions.on_desired(self.host, desired, self.world.now_s, retained))
@@ -181,6 +233,13 @@ class SimHost:
         for effect in effects:
             if self.host is None:
                 return
+            if isinstance(effect, life.Save) and self.world.now_s < self.disk_full_until_s:
+                attempt = effect.attempt
+                if attempt.phase in life.UNSTARTED or attempt.phase is wire.Phase.STARTING:
+                    self._apply(*decisions.on_save_failed(self.host, attempt.id, "disk full"))
+                    return
+                self.unsaved.add(attempt.id)  # the print goes on, whatever the disk says
+                continue
             if not self.world.healed and self.world.rng.random() < 0.002:
                 self.world.note(f"H {self.name} crashes before {type(effect).__name__}")
                 self.host = None
@@ -192,6 +251,7 @@ class SimHost:
         world = self.world
         if isinstance(effect, life.Save):
             self.rows[effect.attempt.id] = effect.attempt
+            self.unsaved.discard(effect.attempt.id)
         elif isinstance(effect, life.Forget):
             for attempt in effect.attempts:
                 self.rows.pop(attempt, None)
@@ -212,6 +272,11 @@ class SimHost:
         if isinstance(effect, life.Start):
             wait_s = max(klipper.macro_until_s - world.now_s, 0.0)
             boot = klipper.boot
+            if not self.section:
+                if world.now_s >= effect.deadline_s:
+                    self._answer(effect.attempt, "deadline", "the permission to start ended")
+                    return
+                klipper.latch = rules.Latch(f"t{world.rng.getrandbits(32):x}", False)
             world.at(wait_s + soon_s, lambda: self._klipper_start(effect, boot))
         elif isinstance(effect, life.Feed):
             if not rules.refuse_feed(
@@ -231,6 +296,9 @@ class SimHost:
 
     def _klipper_start(self, effect: life.Start, boot: int) -> None:
         klipper = self.klipper
+        if self.asleep and self._stalled():
+            self._when_awake(lambda: self._klipper_start(effect, boot))
+            return
         if klipper.link is not Link.READY or klipper.boot != boot:
             return
         ask = rules.Ask(
@@ -241,15 +309,18 @@ class SimHost:
         refused = rules.refuse_start(
             ask, self.world.now_s, klipper.latch, busy, tuple(klipper.records)
         )
+        if not self.section:
+            refused = rules.Refusal("not_started", busy) if busy else None
         if refused is not None:
             self._answer(effect.attempt, refused.code, refused.text)
             return
         if klipper.dirty:
             self.dirty_starts += 1
-        klipper.records[effect.attempt] = rules.start_record(ask, len(klipper.records))
+        if self.section:
+            klipper.records[effect.attempt] = rules.start_record(ask, len(klipper.records))
+            klipper.fence = rules.arm_fence(ask, self.world.now_s)
         klipper.latch = rules.Latch(f"t{self.world.rng.getrandbits(32):x}", False)
         klipper.dirty = True
-        klipper.fence = rules.arm_fence(ask, self.world.now_s)
         klipper.path = effect.path
         klipper.printed = Printed(effect.attempt, effect.copy, self.name, self.world.now_s)
         self.prints.append(klipper.printed)
@@ -258,7 +329,9 @@ class SimHost:
         self._answer(effect.attempt, "", "")
 
     def _answer(self, attempt: str, refused: str, text: str) -> None:
-        if self.host is not None:
+        if self.host is not None and self._stalled():
+            self._when_awake(lambda: self._answer(attempt, refused, text))
+        elif self.host is not None and self.world.now_s >= self.mute_answers_until_s:
             self._apply(*decisions.on_asked(self.host, attempt, refused, text, self.world.now_s))
 
     def _steer(self, effect: life.Pause | life.Resume | life.Cancel) -> None:
@@ -291,9 +364,15 @@ class SimHost:
         if printed is not None and self.klipper.state != state:
             if state == "printing":
                 printed.runs.append((self.world.now_s, float("inf")))
-            elif printed.runs:
-                printed.runs[-1] = (printed.runs[-1][0], self.world.now_s)
+            else:
+                self._stop_run()
         self.klipper.state = state
+
+    def _stop_run(self) -> None:
+        """Nothing moves from here on."""
+        printed = self.klipper.printed
+        if printed is not None and printed.runs and printed.runs[-1][1] == float("inf"):
+            printed.runs[-1] = (printed.runs[-1][0], self.world.now_s)
 
     def _end_print(self, state: str, how: str) -> None:
         printed = self.klipper.printed
@@ -308,10 +387,22 @@ class SimHost:
         printed = self.klipper.printed
         if printed is None:
             return
-        if printed.runs and printed.runs[-1][1] == float("inf"):
-            printed.runs[-1] = (printed.runs[-1][0], self.world.now_s)
+        self._stop_run()
         printed.ended_s, printed.how = self.world.now_s, how
         self.klipper.printed = None
+
+    def _stalled(self) -> bool:
+        return self.world.now_s < self.stalled_until_s
+
+    def _when_awake(self, act: Callable[[], None]) -> None:
+        """Later, unless the component that was to do it has gone meanwhile."""
+        session = self.host.session if self.host is not None else ""
+
+        def late() -> None:
+            if self.host is not None and self.host.session == session:
+                act()
+
+        self.world.at(self.stalled_until_s - self.world.now_s + 0.01, late)
 
     def _printing_attempt(self) -> str:
         return self.klipper.printed.attempt if self.klipper.printed is not None else ""
@@ -319,7 +410,7 @@ class SimHost:
     def _view(self) -> gate.View:
         klipper = self.klipper
         if klipper.link is not Link.READY:
-            return gate.View(link=klipper.link, boot=klipper.boot, section=True)
+            return gate.View(link=klipper.link, boot=klipper.boot, section=self.section)
         busy = klipper.printed is not None or klipper.macro_until_s > self.world.now_s
         return gate.View(
             link=klipper.link,
@@ -330,7 +421,7 @@ class SimHost:
             paused=klipper.state == "paused",
             idle_state="Printing" if busy else "Idle",
             queue_state="ready",
-            section=True,
+            section=self.section,
             bed=Bed(clear=klipper.latch.clear, token=klipper.latch.token),
             records=tuple(
                 gate.Record(r.attempt, r.state, r.copy, r.job, r.filename, r.outcome, r.reason)
@@ -345,8 +436,8 @@ class SimHost:
     def _report(self) -> None:
         assert self.host is not None
         self.host, report = hosting.make_report(
-            self.host, self.world.now_s, wire.Profile(), f"machine-{self.name}"
+            self.host, self.world.now_s, wire.Profile(), self.machine
         )
         payload = wire.encode(report)
         coordinator = self.world.coordinator
-        self.world.send(self.name, lambda: coordinator.hear(self.name, payload))
+        self.world.send(self, lambda: coordinator.hear(self.name, payload))

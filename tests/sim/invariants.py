@@ -20,7 +20,7 @@ def every_job_ends(world: World) -> list[str]:
 def accepted_once(world: World) -> list[str]:
     """A copy counts once, and what counts was physically printed to its end."""
     breaches = []
-    finished = {p.attempt for h in world.hosts.values() for p in h.prints if p.done_s >= PRINT_S}
+    finished = {p.attempt for h in world.all_hosts() for p in h.prints if p.done_s >= PRINT_S}
     accepted: dict[str, str] = {}
     for attempt in world.coordinator.farm.attempts.values():
         if not attempt.accepted:
@@ -37,7 +37,7 @@ def started_once(world: World) -> list[str]:
     """No attempt starts twice, and nothing starts on an uncleared bed."""
     seen: set[str] = set()
     breaches = []
-    for host in world.hosts.values():
+    for host in world.all_hosts():
         if host.dirty_starts:
             breaches.append(f"{host.name}: {host.dirty_starts} starts on an uncleared bed")
         for printed in host.prints:
@@ -49,10 +49,10 @@ def started_once(world: World) -> list[str]:
 
 def never_doubled(world: World) -> list[str]:
     """Under `never` no copy is printed to its end twice, nor on two printers at once."""
-    if world.policy.offline_grace_s is not None:
-        return []
+    if world.policy.offline_grace_s is not None or world.restored:
+        return []  # what was placed after the backup is known to its host alone
     by_copy: dict[str, list[float]] = {}
-    for host in world.hosts.values():
+    for host in world.all_hosts():
         for printed in host.prints:
             if printed.done_s >= PRINT_S:
                 by_copy.setdefault(printed.copy, []).append(printed.begun_s)
@@ -62,13 +62,13 @@ def never_doubled(world: World) -> list[str]:
 def fence_holds(world: World) -> list[str]:
     """Under a fence no two printers extrude the same copy at the same time."""
     policy: Policy = world.policy
-    if not policy.fence:
+    if not policy.fence or world.restored:
         return []
-    prints = [p for h in world.hosts.values() for p in h.prints]
+    prints = [p for h in world.all_hosts() for p in h.prints]
     breaches = []
     for i, one in enumerate(prints):
         for other in prints[i + 1 :]:
-            if one.copy != other.copy or one.host == other.host:
+            if one.copy != other.copy:
                 continue
             for a, b in one.runs:
                 for c, d in other.runs:
@@ -81,12 +81,12 @@ def stopped_for_a_reason(world: World) -> list[str]:
     """The farm cancels a print only where another print of the copy was kept or counted."""
     breaches = []
     farm = world.coordinator.farm
-    for host in world.hosts.values():
+    for host in world.all_hosts():
         for attempt_id, why in host.stops:
             attempt = farm.attempts.get(attempt_id)
             copy = attempt.copy if attempt is not None else ""
             others = [
-                p for h in world.hosts.values() for p in h.prints
+                p for h in world.all_hosts() for p in h.prints
                 if p.copy == copy and p.attempt != attempt_id
             ]  # fmt: skip
             if why == "stray" or not others:

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from coordinator.core import printer_requests, reports, requests
+from coordinator.core.attempts import Attempt
 from coordinator.core.desired import desired_of
 from coordinator.core.farm import Draft, Farm, Now, Reign, Settings
-from coordinator.core.jobs import Job, JobFile, Policy
+from coordinator.core.jobs import Copy, Job, JobFile, Policy
+from coordinator.core.printers import Contact, Printer
 from coordinator.core.reconcile import reconcile
 from moonraker_component import wire
 from tests.sim.hosts import SimHost
 
+Rows = tuple[dict[str, Job], dict[str, Copy], dict[str, Attempt], dict[str, Printer]]
 LEASE_S = 10.0
 SETTINGS = Settings(
     lease_s=LEASE_S,
@@ -41,7 +44,8 @@ class Faults:
     mishap_every_s: float = 60.0
     kinds: tuple[str, ...] = (
         "cut", "moonraker", "power", "klipper", "forget", "coordinator", "macro", "person_pause",
-        "person_cancel", "print_error", "broker", "forget_all",
+        "person_cancel", "print_error", "broker", "forget_all", "stall", "suspend", "disk_full",
+        "mute_answers", "wall_clock", "job_pause", "settle",
     )  # fmt: skip
 
 
@@ -55,7 +59,9 @@ class World:
     faults: Faults = Faults()
     copies: int = 6
     now_s: float = 1_000.0
+    sections: bool = True
     rng: random.Random = field(init=False)
+    wall_offset_s: float = 0.0
     healed: bool = False
     log: list[str] = field(default_factory=list)
 
@@ -65,7 +71,13 @@ class World:
         self._count = 0
         self.cut: set[str] = set()
         self.retained: dict[str, bytes] = {}
-        self.hosts = {f"p{n}": SimHost(self, f"p{n}") for n in range(self.hosts_n)}
+        # Without sections every second host has none: both kinds in one farm.
+        self.hosts = {
+            f"p{n}": SimHost(self, f"p{n}", section=self.sections or n % 2 == 0)
+            for n in range(self.hosts_n)
+        }
+        self.clones: list[SimHost] = []
+        self.restored = False
         self.coordinator = SimCoordinator(self)
         self.job: Job = self.coordinator.submit(self.copies, self.policy)
 
@@ -90,8 +102,13 @@ class World:
 
     # ---- network --------------------------------------------------------------------------------
 
-    def send(self, host: str, act: Callable[[], None]) -> None:
+    def all_hosts(self) -> list[SimHost]:
+        """Every host with a printer, clones as well."""
+        return [*self.hosts.values(), *self.clones]
+
+    def send(self, end: SimHost, act: Callable[[], None]) -> None:
         """Deliver once, twice, late or never; nothing passes a cut."""
+        host = end.key
         if host in self.cut:
             return
         times = 1
@@ -104,13 +121,17 @@ class World:
 
     def publish_desired(self, host: str, payload: bytes) -> None:
         self.retained[host] = payload
-        target = self.hosts[host]
-        self.send(host, lambda: target.hear(payload, retained=False))
+        for target in self.all_hosts():
+            if target.name == host:
+                self._hand(target, payload)
 
-    def resubscribe(self, host: str) -> None:
-        payload = self.retained.get(host)
-        if payload is not None and host not in self.cut:
-            self.hosts[host].hear(payload, retained=True)
+    def _hand(self, target: SimHost, payload: bytes) -> None:
+        self.send(target, lambda: target.hear(payload, retained=False))
+
+    def resubscribe(self, end: SimHost) -> None:
+        payload = self.retained.get(end.name)
+        if payload is not None and end.key not in self.cut:
+            end.hear(payload, retained=True)
 
     # ---- mishaps --------------------------------------------------------------------------------
 
@@ -136,6 +157,15 @@ class World:
             self.at(length_s, lambda: self._reconnect(host.name))
         elif kind == "coordinator":
             self.coordinator.crash(length_s)
+        elif kind == "restore":
+            self.coordinator.restore()
+        elif kind == "clone":
+            self._clone(host)
+        elif kind == "wall_clock":
+            self.wall_offset_s = self.rng.choice((-1e8, -3600.0, 0.0, 3600.0, 1e8))
+        elif kind in ("job_pause", "settle"):
+            self.coordinator.person = kind
+            self.at(length_s, self.coordinator.person_is_back)
         elif kind == "broker":
             self.retained.clear()
         else:
@@ -144,7 +174,15 @@ class World:
 
     def _reconnect(self, host: str) -> None:
         self.cut.discard(host)
-        self.resubscribe(host)
+        self.resubscribe(self.hosts[host])
+
+    def _clone(self, host: SimHost) -> None:
+        """The card of a host, copied, wakes in another computer with a printer of its own."""
+        key = f"clone{len(self.clones)}"
+        clone = SimHost(self, host.name, host.section, machine=f"machine-{key}", key=key)
+        clone.rows = dict(host.rows)
+        self.clones.append(clone)
+        clone.boot()
 
     def heal(self) -> None:
         """End every fault; from here on everything must come to its end."""
@@ -153,6 +191,9 @@ class World:
         self.cut.clear()
         for host in self.hosts.values():
             host.heal()
+        for clone in self.clones:
+            clone.host = None  # somebody has found the second card
+            clone.powered = False
         self.coordinator.heal()
 
 
@@ -166,13 +207,15 @@ class SimCoordinator:
         self.farm = Farm(SETTINGS, Reign(term=1, connected_s=world.now_s))
         self.inbox: list[tuple[str, bytes]] = []
         self.down_until_s = 0.0
+        self.person = ""
+        self.outranked: tuple[int, float] | None = None
         draft = Draft(self.farm)
         for name in world.hosts:
             printer_requests.add_printer(draft, name, name, (), requests.Who(), self.now())
         self.farm.apply(draft)
 
     def now(self) -> Now:
-        return Now(self.world.now_s, self.world.now_s)
+        return Now(self.world.now_s, self.world.now_s + self.world.wall_offset_s)
 
     def submit(self, copies: int, policy: Policy) -> Job:
         draft = Draft(self.farm)
@@ -181,6 +224,7 @@ class SimCoordinator:
         )
         job = requests.submit(draft, wish, requests.Who(), self.now(), self.ids)
         self.farm.apply(draft)
+        self.keep_backup()
         return job
 
     def hear(self, host: str, payload: bytes) -> None:
@@ -191,15 +235,22 @@ class SimCoordinator:
         self.world.at(0.5, self.tick)
         if self.world.now_s >= self.down_until_s:
             self.round()
+        if self.world.rng.random() < 0.005:
+            self.keep_backup()
 
     def round(self) -> None:
         now = self.now()
+        self._rise_above(now)
         draft = Draft(self.farm)
         inbox, self.inbox = self.inbox, []
         for host, payload in inbox:
             reports.fold(draft, host, wire.decode(wire.Report, payload), now)
-        reconcile(draft, now, self.ids)
         self._person(draft, now)
+        reconcile(draft, now, self.ids)
+        if draft.outranked:
+            above, since_s = self.outranked or (0, now.boot_s)
+            self.outranked = (max(above, draft.outranked), since_s)
+            self.farm.reign = Reign(term=self.term, connected_s=None)
         self.farm.apply(draft)
         for line in draft.history:
             self.world.note(
@@ -217,15 +268,62 @@ class SimCoordinator:
 
     def _person(self, draft: Draft, now: Now) -> None:
         """After the healing a person looks at what asks for one."""
-        if not self.world.healed:
-            return
         who = requests.Who("person")
+        if not self.world.healed:
+            self._meddle(draft, who, now)
+            return
         for printer in list(draft.printers.values()):
             if printer.hold:
                 printer_requests.release_printer(draft, printer.id, who, now)
         job = draft.jobs[self.world.job.id]
         if job.reason and not job.finished:
             requests.release(draft, job.id, who, now)
+        stands = [a for a in draft.live_attempts() if a.pause and a.resume != a.pause]
+        if stands and not job.finished:
+            requests.resume(draft, job.id, who, now)
+
+    def _meddle(self, draft: Draft, who: requests.Who, now: Now) -> None:
+        """A person pauses, resumes, or tells the truth about what a silent printer has done."""
+        doing, self.person = self.person, ""
+        job = draft.jobs[self.world.job.id]
+        if job.finished:
+            return
+        if doing == "job_pause":
+            requests.pause(draft, job.id, who, now)
+        elif doing == "back":
+            requests.resume(draft, job.id, who, now)
+        elif doing == "settle":
+            ended = {p.attempt: p for h in self.world.all_hosts() for p in h.prints if p.how}
+            for attempt in draft.live_attempts():
+                silent_s = now.boot_s - draft.contacts.get(attempt.printer, Contact()).heard_s
+                if attempt.id in ended and silent_s > LEASE_S:
+                    seen = "complete" if ended[attempt.id].how == "complete" else "failed"
+                    requests.settle(draft, attempt.id, requests.Settlement(seen), who, now)
+
+    def person_is_back(self) -> None:
+        self.person = "back"
+
+    def restore(self) -> None:
+        """The database of some time ago is put back; the next start takes the next term of it."""
+        self.world.restored = True
+        self.inbox.clear()
+        self.outranked = None
+        self.term, rows = self.backup_rows
+        self._begin(rows)
+
+    def keep_backup(self) -> None:
+        farm = self.farm
+        rows = (dict(farm.jobs), dict(farm.copies), dict(farm.attempts), dict(farm.printers))
+        self.backup_rows = (self.term, rows)
+
+    def _rise_above(self, now: Now) -> None:
+        """Rule 13, as the engine does it: nobody else reigns here."""
+        if self.outranked is None or now.boot_s - self.outranked[1] < LEASE_S:
+            return
+        self.term = max(self.term, self.outranked[0]) + 1
+        self.outranked = None
+        self.farm.contacts.clear()
+        self.farm.reign = Reign(term=self.term, connected_s=now.boot_s)
 
     def crash(self, length_s: float) -> None:
         """Memory is gone; rows are kept. The next reign starts all timers anew."""
@@ -237,13 +335,19 @@ class SimCoordinator:
 
     def _rise(self) -> None:
         old = self.farm
+        self._begin((old.jobs, old.copies, old.attempts, old.printers))
+
+    def _begin(self, rows: Rows) -> None:
+        """A start: the next term, what is stored, nothing of what was known beside it."""
+        jobs, copies, attempts, printers = rows
         self.term += 1
+        self.outranked = None
         self.farm = Farm(SETTINGS, Reign(term=self.term, connected_s=self.world.now_s))
         self.farm.load(
-            list(old.jobs.values()),
-            list(old.copies.values()),
-            list(old.attempts.values()),
-            list(old.printers.values()),
+            list(jobs.values()),
+            list(copies.values()),
+            list(attempts.values()),
+            list(printers.values()),
         )
         self.down_until_s = 0.0
 
