@@ -17,6 +17,9 @@ from coordinator.core.attempts import Attempt, State
 from coordinator.core.jobs import Copy, CopyState, Job, JobState
 from coordinator.core.printers import Contact, Printer
 
+TOO_FAR = float("inf")
+"""A wake-up time that never comes."""
+
 K = TypeVar("K")
 V = TypeVar("V")
 

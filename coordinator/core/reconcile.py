@@ -1,7 +1,7 @@
 """One round: bring what is wanted of every printer in line with jobs, reports and time.
 
-Owns the order of the steps and each rule about silence, returns, taking back, arming and placing
-(docs/design.md, sections 4 and 6). Must not know how reports come in or how the
+Owns the order of the steps and each rule about silence, returns, taking back and arming
+(docs/design.md, section 4). Must not know how reports come in or how the
 result is stored and published.
 
     silences -> returns -> withdrawals -> arming -> placing -> numbers
@@ -13,15 +13,15 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from coordinator.core import matching, order, outcomes, printers
+from coordinator.core import outcomes, printers
 from coordinator.core.attempts import Attempt, Event, State, advance
 from coordinator.core.desired import order_of
-from coordinator.core.farm import Draft, Now, active_jobs
-from coordinator.core.jobs import Copy, CopyState, Job, JobState
-from coordinator.core.printers import Contact, Printer
+from coordinator.core.farm import TOO_FAR, Draft, Now
+from coordinator.core.jobs import CopyState, Job, JobState
+from coordinator.core.placing import place
+from coordinator.core.printers import Contact
 from moonraker_component.wire import FOLDER, STARTED_PHASES, Link, Outcome, Phase, Want
 
-TOO_FAR = float("inf")
 PRINT_STATES = ("printing", "paused")
 
 
@@ -41,7 +41,7 @@ def reconcile(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
     _withdrawals(draft, now)
     if hearing:
         _arm(draft, now)
-        wake_s = min(wake_s, _place(draft, now, fresh_ids))
+        wake_s = min(wake_s, place(draft, now, fresh_ids))
     _number(draft)
     return wake_s
 
@@ -256,7 +256,7 @@ def _let_go(draft: Draft, attempt: Attempt, want: Want, why: str, now: Now) -> N
     draft.tell(now, f"attempt_{want.value}_asked", asked, text=why)
 
 
-# ---- arming and placing (rules 7, 10; section 6) -------------------------------------------
+# ---- arming (rule 7) -----------------------------------------------------------------------
 
 
 def _arm(draft: Draft, now: Now) -> None:
@@ -277,74 +277,6 @@ def _arm(draft: Draft, now: Now) -> None:
         )
         draft.put_attempt(armed)
         draft.tell(now, "attempt_armed", armed)
-
-
-def _place(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
-    """Give waiting copies to available printers, in order of work; returns when a rest ends."""
-    free, wake_s = _available(draft, now)
-    if not free:
-        return wake_s
-    for job in order.in_order(draft, active_jobs(draft), now):
-        for copy_id in draft.waiting_of.get(job.id, ()):
-            copy = draft.copies[copy_id]
-            choice = _choose(draft, job, copy, free)
-            if choice is None:
-                break  # copies of one job want the same printers
-            free.remove(choice)
-            _assign(draft, job, copy, choice, next(fresh_ids), now)
-        if not free:
-            break
-    return wake_s
-
-
-def _available(draft: Draft, now: Now) -> tuple[list[Printer], float]:
-    lease_s = draft.settings.lease_s
-    free: list[Printer] = []
-    wake_s = TOO_FAR
-    for printer in draft.printers.values():
-        if draft.live_on.get(printer.id):
-            continue
-        contact = draft.contacts.get(printer.id)
-        if not printers.refusals(printer, contact, now.boot_s, lease_s):
-            free.append(printer)
-        elif contact is not None and contact.rest_until_s > now.boot_s:
-            wake_s = min(wake_s, contact.rest_until_s)
-    return free, wake_s
-
-
-def _choose(draft: Draft, job: Job, copy: Copy, free: list[Printer]) -> Printer | None:
-    fits = [printer for printer in free if not matching.refusals(job, printer)]
-    if not fits:
-        return None
-    return min(fits, key=lambda p: matching.score(job, p, _failed_here(draft, copy, p)).key)
-
-
-def _failed_here(draft: Draft, copy: Copy, printer: Printer) -> int:
-    """How often this copy came to nothing on this printer."""
-    if not copy.failures and not copy.misses:
-        return 0
-    return sum(
-        a.copy == copy.id and a.printer == printer.id and a.state is State.ENDED
-        for a in draft.attempts.values()
-    )
-
-
-def _assign(
-    draft: Draft, job: Job, copy: Copy, printer: Printer, attempt_id: str, now: Now
-) -> None:
-    attempt = Attempt(
-        id=attempt_id,
-        copy=copy.id,
-        job=job.id,
-        printer=printer.id,
-        assigned_at=now.wall_s,
-    )
-    draft.put_attempt(attempt)
-    contact = draft.contacts[printer.id]  # it is available, so it has been heard
-    draft.put_contact(printer.id, replace(contact, assigned_s=now.boot_s))
-    score = matching.score(job, printer, _failed_here(draft, copy, printer))
-    parts = f"smallest volume {score.volume_mm3:g} mm3, used {score.printed_s:g} s"
-    draft.tell(now, "attempt_assigned", attempt, text=parts)
 
 
 # ---- numbers (rule 1) ----------------------------------------------------------------------
