@@ -7,16 +7,13 @@ from msgspec.structs import replace
 
 from coordinator.core import printer_requests, requests
 from coordinator.core.attempts import Attempt, State
-from coordinator.core.farm import Draft
 from coordinator.core.jobs import CopyState, JobState, Policy
-from coordinator.core.reports import fold
 from moonraker_component.wire import (
     AttemptReport,
     Klipper,
     Link,
     Outcome,
     Phase,
-    Reason,
     Want,
     host_path,
 )
@@ -99,18 +96,15 @@ def test_what_a_dead_session_prepared_is_not_armed_on_the_word_of_the_next() -> 
     """The host's database was lost between prepared and armed."""
     bench = with_job("a", policy=NEVER)
     attempt = bench.live("a")
-    busy = (Reason("busy", "a macro runs"),)
-    told = AttemptReport(attempt.id, attempt.copy, attempt.job, Phase.PREPARED)
-    bench.report("a", told, refusals=busy)
-    draft = Draft(bench.farm)
-    for name, report in bench._inbox:
-        fold(draft, name, report, bench.now)
-    bench._inbox.clear()
-    bench.farm.apply(draft)
+    hearing = bench.farm.reign
+    bench.farm.reign = replace(hearing, connected_s=None)  # nothing is armed meanwhile
+    bench.tell("a", Phase.PREPARED)
+    bench.round()
     assert bench.live("a").phase is Phase.PREPARED
     for _ in range(2):
         bench.report("a", session="second")
         bench.round()
+    bench.farm.reign = hearing
     bench.report("a", session="second")
     bench.round()
     assert bench.farm.printers["a"].session == "second"
@@ -172,6 +166,16 @@ def test_a_generation_that_was_never_issued_outranks_also_in_an_older_term() -> 
     assert bench.live(name).state is State.ARMED
     assert bench.order(name).want is Want.WITHDRAW
     assert bench.on(other) is None, "nothing is placed while it is not clear who reigns"
+
+
+def test_nothing_is_lost_by_silence_in_the_round_that_learns_of_a_restore() -> None:
+    bench = with_job("a", "b")
+    name, other = placed(bench)
+    bench.start_on(name)
+    generation = bench.farm.printers[other].generation
+    bench.report(other, observed=(bench.farm.reign.term - 1, generation + 9))
+    bench.round(400.0)
+    assert bench.live(name).state is State.STARTED
 
 
 def test_an_order_after_a_restore_is_newer_than_what_the_host_has_seen() -> None:
