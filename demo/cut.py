@@ -7,6 +7,7 @@ no protocol. It needs no root: what is to be cut off is simply told the proxy's 
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Literal
 
 CHUNK_BYTES = 65_536
@@ -142,5 +143,11 @@ class CutProxy:
             writer.write(data)
             await writer.drain()
             self.forwarded_bytes += len(data)
-        if writer.can_write_eof():
+        if not writer.can_write_eof():
+            return
+        try:
             writer.write_eof()
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            raise ConnectionResetError(errno.ECONNRESET, "the other side is gone") from error

@@ -1,6 +1,8 @@
 """The proxy that cuts a host off, between real sockets."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -156,3 +158,17 @@ async def test_stop_ends_everything(echo: Echo) -> None:
     assert await peer.ended()
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await Peer.connect(proxy.port)
+
+
+async def test_a_side_that_is_gone_when_the_other_ends_counts_as_reset(
+    echo: Echo, proxy: CutProxy
+) -> None:
+    """Its socket then refuses the half-close with an error that is no ConnectionError."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo.port)
+    beneath = socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno()))
+    beneath.shutdown(socket.SHUT_WR)
+    beneath.close()
+    assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
+    with pytest.raises(ConnectionResetError):
+        await proxy._forward(reader, writer)
+    writer.transport.abort()
