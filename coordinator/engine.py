@@ -76,6 +76,18 @@ class _Heard(Struct):
 
 Listener = Callable[[Plan], None]
 
+FLEETING_EVENTS = frozenset({"layer"})
+"""Events that telemetry tells as well, and that are not worth a row of history each."""
+
+NOTES_KEPT = 200
+"""Notes that are logged once as long as they keep coming, not with every report."""
+
+
+def _log_unkept(kept: asyncio.Future[Any]) -> None:
+    """An event that could not be stored is lost to the history, and to nothing else."""
+    if not kept.cancelled() and kept.exception() is not None:
+        log.warning("an event of a host was not stored: %s", kept.exception())
+
 
 class Engine:
     """Runs the farm. `start()` takes a term and loads; `run()` is the loop, until it is cancelled.
@@ -104,6 +116,7 @@ class Engine:
         self._foreign: tuple[int, float] | None = None
         self._outranked: tuple[int, float] | None = None
         self._dropped = 0
+        self._noted: list[str] = []
 
     # ---- what comes in --------------------------------------------------------------------
 
@@ -133,7 +146,7 @@ class Engine:
         Its kind is kept as `host_KIND`, so that a host cannot make others believe that the farm
         decided something.
         """
-        if printer_id not in self.farm.printers:
+        if printer_id not in self.farm.printers or event.kind in FLEETING_EVENTS:
             return
         if any((owner, known.id) == (printer_id, event.id) for owner, known in self.events):
             return
@@ -145,7 +158,9 @@ class Engine:
             kind, text = f"host_{event.kind}"[:EVENT_KIND_MAX], event.text[:EVENT_TEXT_MAX]
             draft.tell(now, kind, mine, who=printer_id, printer=printer_id, text=text)
 
-        self._submit(record)
+        kept = self._submit(record)
+        if kept is not None:
+            kept.add_done_callback(_log_unkept)
 
     def hear_beacon(self, beacon: Beacon) -> None:
         """Our own beacon proves our connection; another's of a higher term means standing down."""
@@ -248,8 +263,11 @@ class Engine:
         if self._wake_s is not None:
             due_s = min(due_s, self._wake_s)
         if self._inbox.empty() and due_s > now_s:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with
+            # the wake-up, and a coordinator that was told to stop would run on.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), due_s - now_s)
+                async with asyncio.timeout(due_s - now_s):
+                    await self._wake.wait()
 
     async def _round(self, now: Now) -> None:
         draft = Draft(self.farm)
@@ -269,14 +287,19 @@ class Engine:
             raise
         self._note_outranked(plan, now)
         self.farm.apply(draft)
-        for note in plan.notes:
-            log.warning("%s", note)
+        self._log_notes(plan.notes)
         for answer, result in answers:
             if not answer.done():
                 answer.set_result(result)
         await self._publish(plan, now)
         for listener in self.listeners:
             listener(plan)
+
+    def _log_notes(self, notes: tuple[str, ...]) -> None:
+        for note in notes:
+            if note not in self._noted:
+                log.warning("%s", note)
+                self._noted = [*self._noted[1 - NOTES_KEPT :], note]
 
     def _drain(self, draft: Draft, now: Now) -> list[tuple[asyncio.Future[Any], Any]]:
         """Fold what waits, in order; each item on a draft of its own, all or nothing."""

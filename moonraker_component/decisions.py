@@ -40,6 +40,10 @@ USED = "used"
 that nothing was printed."""
 
 
+SLEEP_S = 5.0
+"""A gap between ticks (at most a second apart) that is a sleep or a standstill."""
+
+
 def new_session(
     session: str, rows: tuple[Attempt, ...], now_s: float, lease_s: float = 15.0
 ) -> tuple[Host, Effects]:
@@ -108,6 +112,8 @@ def on_view(host: Host, view: View, now_s: float) -> tuple[Host, Effects]:
 
 def on_tick(host: Host, now_s: float) -> tuple[Host, Effects]:
     """Time went by: watchdogs look, withheld acts are tried again."""
+    slept = host.ticked_s and now_s - host.ticked_s > SLEEP_S
+    host = msgspec.structs.replace(host, ticked_s=now_s, awake_s=now_s if slept else host.awake_s)
     host, effects = follow(host, now_s)
     host, more = act(host, now_s)
     return host, effects + more

@@ -162,8 +162,8 @@ def _watch_start(
         )
         + START_WATCH_S
     )
-    if now_s < watch_s:
-        return host, ()
+    if now_s < max(watch_s, host.awake_s + START_WATCH_S):
+        return host, ()  # too early, or Klipper has not been seen since a sleep
     if host.view.section and not recorded:
         # The section writes its record before the first line runs, and refuses after the
         # deadline: no record now means that it never started and never will.

@@ -38,7 +38,11 @@ ENDED_KEPT = 32
 
 
 class Host(msgspec.Struct, frozen=True):
-    """Everything a host decides from. `started_s`: when this session began."""
+    """Everything a host decides from. `started_s`: when this session began.
+
+    `ticked_s`: the last tick. `awake_s`: since when the host has been awake without a gap: what it
+    last saw of Klipper before a sleep is old news after it.
+    """
 
     session: str
     started_s: float
@@ -53,6 +57,8 @@ class Host(msgspec.Struct, frozen=True):
     sent: tuple[tuple[int, float], ...] = ()
     attempts: tuple[Attempt, ...] = ()
     view: View = View()
+    ticked_s: float = 0.0
+    awake_s: float = 0.0
 
     def attempt(self, attempt_id: str) -> Optional[Attempt]:
         for attempt in self.attempts:

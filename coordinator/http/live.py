@@ -162,7 +162,8 @@ class Live:
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
             await asyncio.sleep(GATHER_S)
             self._wake.clear()
             self._send(self._gathered())

@@ -63,3 +63,17 @@ def test_a_full_queue_makes_a_host_neither_blind_nor_dumb(tmp_path: Path) -> Non
     while not agent._queue.empty():
         waiting.append(agent._queue.get_nowait()[0])
     assert waiting == ["view", "report"]
+
+
+def test_what_was_seen_before_a_sleep_ends_no_start() -> None:
+    """Klipper may have started it in the moment before the host fell asleep."""
+    story = Story().start()
+    row = story.host.attempt(ATTEMPT)
+    assert row is not None
+    host, _ = decisions.on_tick(story.host, row.deadline_s - 1.0)
+    woken_s = row.deadline_s + 3_600.0
+    host, _ = decisions.on_tick(host, woken_s)
+    assert host.attempts[0].phase is Phase.STARTING
+    for second in range(1, 12):
+        host, _ = decisions.on_tick(host, woken_s + second)
+    assert host.attempts[0].outcome is Outcome.NOT_STARTED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -28,7 +29,7 @@ from moonraker_component.wire import (
     Phase,
     Report,
 )
-from tests.engine.bench import WHO, Bench, adding, rows
+from tests.engine.bench import DEADLINE_S, WHO, Bench, adding, rows
 
 FULL_DISK = """
 CREATE TRIGGER full_disk BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'disk is full'); END
@@ -296,3 +297,27 @@ async def test_what_a_host_calls_an_attempt_cannot_stop_the_rounds(
     await bench.turn()
     assert bad_id not in bench.engine.farm.attempts
     assert bench.rows("SELECT count(*) FROM attempts WHERE job = ?", job.id) == [(1,)]
+
+
+class WatchedEvent(asyncio.Event):
+    """Tells when somebody begins to wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited = asyncio.Event()
+
+    async def wait(self) -> Literal[True]:
+        self.awaited.set()
+        return await super().wait()
+
+
+async def test_a_stop_that_comes_with_a_wake_up_is_a_stop(bench: Bench) -> None:
+    """A coordinator that loses it runs on, and whoever told it to end waits for ever."""
+    await bench.turn()
+    wake = bench.engine._wake = WatchedEvent()
+    await asyncio.wait_for(wake.awaited.wait(), DEADLINE_S)
+    bench.engine.hear_connected()
+    bench.task.cancel()
+    done, _ = await asyncio.wait({bench.task}, timeout=DEADLINE_S)
+    assert done == {bench.task}
+    assert bench.task.cancelled()
