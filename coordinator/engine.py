@@ -150,7 +150,6 @@ class Engine:
             return
         if any((owner, known.id) == (printer_id, event.id) for owner, known in self.events):
             return
-        self.events = [*self.events[-199:], (printer_id, event)]
 
         def record(draft: Draft, now: Now) -> None:
             attempt = draft.attempts.get(event.attempt)
@@ -159,8 +158,11 @@ class Engine:
             draft.tell(now, kind, mine, who=printer_id, printer=printer_id, text=text)
 
         kept = self._submit(record)
-        if kept is not None:
-            kept.add_done_callback(_log_unkept)
+        if kept is None:
+            log.warning("inbox was full: event %s of %s dropped", event.kind, printer_id)
+            return
+        self.events = [*self.events[-199:], (printer_id, event)]
+        kept.add_done_callback(_log_unkept)
 
     def hear_beacon(self, beacon: Beacon) -> None:
         """Our own beacon proves our connection; another's of a higher term means standing down."""

@@ -30,7 +30,7 @@ from coordinator.core.jobs import (
     Requirements,
     advance,
 )
-from moonraker_component.wire import STARTED_PHASES, Outcome, Phase
+from moonraker_component.wire import STARTED_PHASES, Outcome
 
 PRIORITY_MAX = 100
 GRACE_MIN_LEASES = 2.0
@@ -298,11 +298,6 @@ def job_of(draft: Draft, job_id: str) -> Job:
     if job is None:
         raise NotFound(f"job {job_id!r}: there is none of this id")
     return job
-
-
-def paused_by_nobody(attempt: Attempt) -> bool:
-    """A print that stands although nobody of the farm asked for it: runout, fence or a person."""
-    return attempt.phase is Phase.PAUSED and not attempt.pause_wanted
 
 
 def _act(draft: Draft, job: Job, act: JobAct, reason: str, now: Now) -> Job:

@@ -132,8 +132,12 @@ async def test_a_print_started_at_the_printer_is_respected_and_drops_the_latch(
     assert (by_hand.begins, by_hand.completed) == (1, 1)
 
 
-async def test_a_start_behind_a_long_macro_is_refused_after_its_deadline(farm: DemoFarm) -> None:
-    """The macro begins between the gate and the start: nobody but Klipper can refuse it then."""
+async def test_a_long_macro_around_the_start_ends_in_one_print(farm: DemoFarm) -> None:
+    """Gate, coordinator or Klipper: whoever meets the macro refuses, and one print comes of it.
+
+    That Klipper itself refuses a start whose deadline passed behind a macro is shown, without a
+    race for the right moment, in tests/klipper/test_section_e2e.py.
+    """
     printer = farm.printers["one"]
     before = len(printer.ledger().starts)
     wait_ms = int(4 * 3_000 * printer.profile.speed)  # four leases of real time
