@@ -11,10 +11,11 @@ import logging
 import sys
 from pathlib import Path
 
-from coordinator.app import FolderInUse, serve
+from coordinator.app import serve
 from coordinator.broker import BrokerFailed
 from coordinator.broker_config import BrokerMissing
 from coordinator.config import ConfigError, load
+from coordinator.data_folder import DEFAULT, FolderInUse
 from coordinator.engine import StoodDown
 from coordinator.ports import StoreError, TermLost
 
@@ -54,9 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m coordinator", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("serve", help="run the coordinator in the foreground")
-    run.add_argument(
-        "--data-dir", type=Path, default=Path.home() / ".local" / "share" / "moonfleet"
-    )
+    run.add_argument("--data-dir", type=Path, default=DEFAULT)
     run.add_argument("--config", type=Path, help="default: moonfleet.toml in the data folder")
     run.add_argument(
         "--set", action="append", default=[], metavar="SECTION.OPTION=VALUE",

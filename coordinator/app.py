@@ -1,24 +1,19 @@
 """The composition root: builds the coordinator from its parts, runs it, ends it in order.
 
-Owns which part is given to which, the data folder and its lock. Must not hold any logic of the
-farm: what it starts, decides.
+Owns which part is given to which. Must not hold any logic of the farm: what it starts, decides.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 import random
 import secrets
 import signal
 import socket
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 
 import tornado.httpserver
@@ -29,6 +24,7 @@ from coordinator.broker import Broker
 from coordinator.bus import BrokerAddress, MqttBus
 from coordinator.clock import SystemClock, fresh_ids
 from coordinator.config import Config, settings_of
+from coordinator.data_folder import locked
 from coordinator.dynsec_link import DynsecError
 from coordinator.engine import Engine
 from coordinator.files.content import ContentStore
@@ -42,10 +38,6 @@ log = logging.getLogger("moonfleet")
 
 MB = 1024 * 1024
 BODY_BUFFER_BYTES = 1 * MB
-
-
-class FolderInUse(RuntimeError):
-    """Another coordinator runs on this data folder."""
 
 
 class PortTaken(OSError):
@@ -96,7 +88,7 @@ class Coordinator:
     async def _start(self) -> None:
         config, stack = self.config, self._stack
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stack.enter_context(_locked(self.data_dir))
+        stack.enter_context(locked(self.data_dir))
         sockets = _listen(config.server.address, config.server.port)
         self.http_port = sockets[0].getsockname()[1]
         config = replace(config, server=replace(config.server, port=self.http_port))
@@ -194,19 +186,6 @@ async def serve(config: Config, data_dir: Path) -> None:
             task.cancel()
         for task in done:
             task.result()
-
-
-@contextlib.contextmanager
-def _locked(data_dir: Path) -> Iterator[IO[str]]:
-    """Hold the data folder: two coordinators on one database would only fight for the term."""
-    with open(data_dir / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderInUse(f"{data_dir}: another coordinator runs on this folder") from None
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield file
 
 
 def _listen(address: str, port: int) -> list[socket.socket]:
