@@ -16,6 +16,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from msgspec import Struct
+from msgspec.structs import replace
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -58,13 +59,11 @@ class MqttBus:
         self._refused = ""
         self._said: dict[str, str] = {}
         self.connected = False
-        self.lease_s = 15.0
         self._client = self._new_client()
 
     def attach(self, engine: Engine) -> None:
         """Hand everything heard to this engine."""
         self._engine = engine
-        self.lease_s = engine.farm.settings.lease_s
 
     async def start(self) -> None:
         """Begin connecting; returns at once, for the broker may be away."""
@@ -94,15 +93,9 @@ class MqttBus:
     async def publish_job_event(self, event: JobEvent) -> None:
         self._publish(self._topics.job_event(event.job), event, retain=False)
 
-    async def publish_beacon(self, term: int, sequence: int, online: bool) -> None:
-        beacon = Beacon(
-            online=online,
-            term=term,
-            lease_s=self.lease_s,
-            version=self._version,
-            sequence=sequence,
-        )
-        self._publish(self._topics.coordinator, beacon, retain=True)
+    async def publish_beacon(self, beacon: Beacon) -> None:
+        own = replace(beacon, version=self._version)
+        self._publish(self._topics.coordinator, own, retain=True)
 
     def _publish(self, topic: str, message: wire.Message, retain: bool) -> None:
         if self.connected:

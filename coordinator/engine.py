@@ -1,6 +1,6 @@
 """The only loop and the only writer: drain the inbox, reconcile, commit, then publish.
 
-Owns the farm in memory, the round, the coordinator's term and its own presence (the beacon).
+Owns the farm in memory and the round. Who reigns is decided in core/presence.py.
 Must not know SQL, sockets or HTTP: store, bus and clock come in as ports.
 
     inbox -> draft -> fold reports, apply requests -> reconcile -> commit -> apply -> publish
@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from coordinator.core import reports
+from coordinator.core import presence, reports
 from coordinator.core.desired import desired_of
-from coordinator.core.farm import Draft, Farm, Now, Plan, Reign, Settings
+from coordinator.core.farm import Draft, Farm, Now, Plan, Settings
+from coordinator.core.presence import Presence
 from coordinator.core.reconcile import reconcile
 from coordinator.core.requests import Conflict, NotFound, Who
 from coordinator.events import job_event
@@ -102,7 +103,8 @@ class Engine:
         self._bus = bus
         self._clock = clock
         self._ids = ids
-        self.farm = Farm(settings, Reign(term=0))
+        self._presence = Presence(id=next(ids), lease_s=settings.lease_s)
+        self.farm = Farm(settings, self._presence.reign())
         self.telemetry: dict[str, Telemetry] = {}
         self.events: list[tuple[str, Event]] = []
         self.listeners: list[Listener] = []
@@ -111,10 +113,6 @@ class Engine:
         self._wake = asyncio.Event()
         self._wake_s: float | None = None
         self._beat_s = 0.0
-        self._beacon_sequence = 0
-        self._beacon_heard_s: float | None = None
-        self._foreign: tuple[int, float] | None = None
-        self._outranked: tuple[int, float] | None = None
         self._dropped = 0
         self._noted: list[str] = []
 
@@ -165,22 +163,17 @@ class Engine:
         kept.add_done_callback(_log_unkept)
 
     def hear_beacon(self, beacon: Beacon) -> None:
-        """Our own beacon proves our connection; another's of a higher term means standing down."""
+        """Our own beacon proves our connection; another's may mean standing down."""
         now_s = self._clock.now().boot_s
-        if not beacon.online:
-            return
-        if beacon.term == self.farm.reign.term:
-            if beacon.sequence and beacon.sequence <= self._beacon_sequence:
-                self._note_connected(now_s)
-            return
-        if beacon.term > self.farm.reign.term:
-            self._foreign = (beacon.term, now_s)
+        was_connected_s = self._presence.connected_s
+        self._know(presence.hear(self._presence, beacon, now_s))
+        if self._presence.connected_s not in (None, was_connected_s):
+            log.info("own beacon heard: connected")
+            self._wake.set()
 
     def hear_disconnected(self) -> None:
         """The MQTT connection is gone: silence proves nothing from here on."""
-        self._beacon_heard_s = None
-        self._outranked = None  # who hears no beacons cannot tell that none come
-        self.farm.reign = replace(self.farm.reign, connected_s=None)
+        self._know(presence.disconnect(self._presence))
         self._wake.set()
 
     def hear_connected(self) -> None:
@@ -238,7 +231,7 @@ class Engine:
         """Take a term, load the farm; all timers of this reign begin now."""
         term = await self._store.take_term()
         loaded = await self._store.load()
-        self.farm.reign = Reign(term=term)
+        self._know(presence.take(self._presence, term))
         self.farm.load(loaded.jobs, loaded.copies, loaded.attempts, loaded.printers)
         log.info("term %d, %d printers, %d jobs", term, len(loaded.printers), len(loaded.jobs))
 
@@ -247,17 +240,23 @@ class Engine:
         while True:
             await self._wait()
             self._wake.clear()
-            now = self._clock.now()
-            self._watch_presence(now)
             try:
-                await self._stand_or_rise(now)
-                await self._round(now)
+                await self.turn()
             except TermLost:
                 raise
             except StoreError as error:
                 log.error("round not stored: %s", error)
                 await asyncio.sleep(TICK_S)  # the disk may be full: no reason to spin
             await asyncio.sleep(ROUND_SPACING_S)
+
+    async def turn(self) -> None:
+        """Once around: who reigns, then one round. Raises as `run` does, and StoreError."""
+        now = self._clock.now()
+        if presence.is_deaf(self._presence, now.boot_s):
+            log.warning("own beacon not heard for a lease: nothing is concluded from silence")
+            self.hear_disconnected()
+        await self._stand_or_rise(now)
+        await self._round(now)
 
     async def _wait(self) -> None:
         now_s = self._clock.now().boot_s
@@ -342,67 +341,51 @@ class Engine:
 
     # ---- presence and term (rules 2, 9, 13) ---------------------------------------------------
 
-    def _note_connected(self, now_s: float) -> None:
-        """A gap is looked for here too: what was sent before this process stood still for an hour
-        is heard right after it, before any round can notice."""
-        heard_s, self._beacon_heard_s = self._beacon_heard_s, now_s
-        gap = heard_s is None or now_s - heard_s > self.farm.settings.lease_s
-        if self._outranked is not None:
-            return  # nothing is concluded until it is clear who reigns
-        if gap or self.farm.reign.connected_s is None:
-            log.info("own beacon heard: connected")
-            self.farm.reign = replace(self.farm.reign, connected_s=now_s)
-            self._wake.set()
-
-    def _watch_presence(self, now: Now) -> None:
-        """A gap in hearing ourselves starts the count of everybody's silence anew."""
-        if self._beacon_heard_s is None:
-            return
-        if now.boot_s - self._beacon_heard_s > self.farm.settings.lease_s:
-            log.warning("own beacon not heard for a lease: nothing is concluded from silence")
-            self.hear_disconnected()
+    def _know(self, known: Presence) -> None:
+        self._presence = known
+        self.farm.reign = known.reign()
 
     def _note_outranked(self, plan: Plan, now: Now) -> None:
         if not plan.outranked:
             return
-        since_s = now.boot_s if self._outranked is None else self._outranked[1]
-        if self._outranked is None:
-            log.warning("a host has observed more in term %d than was issued", plan.outranked)
-        above = max(plan.outranked, self._outranked[0] if self._outranked else 0)
-        self._outranked = (above, since_s)
-        self.farm.reign = replace(self.farm.reign, connected_s=None)
+        if not self._presence.above:
+            hosts = ", ".join(sorted(plan.outranked_by))
+            log.warning("more than was issued, in term %d, observed by %s", plan.outranked, hosts)
+        self._know(presence.doubt(self._presence, plan.outranked, plan.outranked_by, now.boot_s))
 
     async def _stand_or_rise(self, now: Now) -> None:
-        """Rule 13: while beacons of a higher term arrive, stand down; else take a term above it.
+        """Rule 13: stand down for another coordinator, else take a term above what was observed.
 
         What was assigned is treated as armed since the round that learnt of it, and committed so.
         """
-        lease_s = self.farm.settings.lease_s
-        term, heard_s = self._foreign or (0, 0.0)
-        if term > self.farm.reign.term and now.boot_s - heard_s <= lease_s:
-            raise StoodDown(f"a coordinator of term {term} reigns")
-        if self._outranked is None or now.boot_s - self._outranked[1] < lease_s:
+        why = presence.why_stand_down(self._presence, now.boot_s)
+        if why:
+            raise StoodDown(why)
+        above = presence.rises_above(self._presence, now.boot_s)
+        if not above:
             return
-        if self._beacon_heard_s is None:
-            return  # deaf: that no beacon came proves nothing
-        above, _ = self._outranked
         term = await self._store.take_term(above)
-        log.warning("took term %d above %d: this database is older than the farm", term, above)
+        log.warning("took term %d above %d: another database has been at work", term, above)
         self.farm.contacts.clear()
-        self.farm.reign = Reign(term=term, connected_s=None)
-        self._outranked, self._beacon_heard_s, self._beat_s = None, None, 0.0
+        self._know(presence.take(self._presence, term))
+        self._beat_s = 0.0
 
     # ---- what goes out ------------------------------------------------------------------------
 
     async def _publish(self, plan: Plan, now: Now) -> None:
-        """Say what was committed: to printers whose desired changed, and to all on the beat."""
+        """Say what was committed: to printers whose desired changed, and to all on the beat.
+
+        While it is open who reigns, nothing is said to printers: a number that is issued now would
+        outrun the other coordinator, which may be the one whose database is newer.
+        """
         term, lease_s = self.farm.reign.term, self.farm.settings.lease_s
         beat = now.boot_s >= self._beat_s
         if beat:
             self._beat_s = now.boot_s + lease_s / HEARTBEATS_PER_LEASE
-            self._beacon_sequence += 1
-            await self._bus.publish_beacon(term, self._beacon_sequence, online=True)
-        for printer in self.farm.printers.values():
+            self._presence = presence.say(self._presence)
+            await self._bus.publish_beacon(self._presence.beacon())
+        spoken_to = () if self._presence.in_doubt(now.boot_s) else self.farm.printers.values()
+        for printer in spoken_to:
             changed = plan.printers.get(printer.id)
             if beat or changed is not None:
                 contact = self.farm.contacts.get(printer.id)

@@ -24,7 +24,7 @@ from coordinator.lists import (
     JobSort,
     StoredFile,
 )
-from moonraker_component.wire import Command, Desired, JobEvent
+from moonraker_component.wire import Beacon, Command, Desired, JobEvent
 
 
 class StoreError(Exception):
@@ -122,7 +122,7 @@ class Bus(Protocol):
 
     async def publish_job_event(self, event: JobEvent) -> None: ...
 
-    async def publish_beacon(self, term: int, sequence: int, online: bool) -> None: ...
+    async def publish_beacon(self, beacon: Beacon) -> None: ...
 
 
 class Clock(Protocol):

@@ -237,13 +237,17 @@ class Online(Message, frozen=True):
 
 
 class Beacon(Message, frozen=True):
-    """The coordinator's own presence, for people and for noticing its own connection."""
+    """The coordinator's own presence, for people and for noticing its own connection.
+
+    `id` is fresh at each of its starts: two restored from one backup may hold the same term.
+    """
 
     online: bool
     term: int = 0
     lease_s: float = 15.0
     version: str = ""
     sequence: int = 0
+    id: str = ""
 
 
 class Heat(Message, frozen=True):

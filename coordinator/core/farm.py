@@ -49,10 +49,14 @@ class Settings(Struct, frozen=True):
 
 
 class Reign(Struct, frozen=True):
-    """This coordinator's term, and since when it has heard its own beacon (None: it does not)."""
+    """This coordinator's term, and since when it has heard its own beacon (None: it does not).
+
+    `risen_for`: printers on whose word this process has already taken a higher term.
+    """
 
     term: int = 1
     connected_s: float | None = None
+    risen_for: frozenset[str] = frozenset()
 
 
 class History(Struct, frozen=True):
@@ -96,8 +100,8 @@ class Layer(Mapping[K, V], Generic[K, V]):
 class Plan(Struct, frozen=True):
     """What is to be committed in one transaction, and then published.
 
-    `outranked`: a host has observed this term, which is above what this coordinator ever issued.
-    `wake_s`: CLOCK_BOOTTIME at which time alone changes something next.
+    `outranked`: a host has observed this term, which is above what this coordinator ever issued;
+    `outranked_by`: which hosts. `wake_s`: CLOCK_BOOTTIME at which time alone changes something.
     """
 
     jobs: dict[str, Job]
@@ -108,6 +112,7 @@ class Plan(Struct, frozen=True):
     history: tuple[History, ...] = ()
     notes: tuple[str, ...] = ()
     outranked: int = 0
+    outranked_by: frozenset[str] = frozenset()
     wake_s: float | None = None
 
     @property
@@ -202,6 +207,7 @@ class Draft:
         self.history: list[History] = []
         self.notes: list[str] = []
         self.outranked = 0
+        self.outranked_by: set[str] = set()
 
     def put_job(self, job: Job) -> None:
         self.jobs.put(job.id, job)
@@ -289,6 +295,7 @@ class Draft:
         self.history.extend(child.history)
         self.notes.extend(child.notes)
         self.outranked = max(self.outranked, child.outranked)
+        self.outranked_by |= child.outranked_by
 
     def plan(self, wake_s: float | None = None) -> Plan:
         return Plan(
@@ -300,6 +307,7 @@ class Draft:
             history=tuple(self.history),
             notes=tuple(self.notes),
             outranked=self.outranked,
+            outranked_by=frozenset(self.outranked_by),
             wake_s=wake_s,
         )
 

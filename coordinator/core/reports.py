@@ -32,6 +32,7 @@ NUMBER_BELIEVED_MAX = 2**40
 """No farm gets there, one term per start, one generation per order: a host that observed more
 invented it, and following it would leave no number to grow to."""
 
+NEVER_ISSUED = "it has observed numbers that were never issued, and not for the first time"
 ANOTHER_MACHINE = "another machine claims to be this printer (a cloned card or a replaced host?)"
 
 
@@ -49,10 +50,7 @@ def fold(draft: Draft, printer_id: str, report: Report, now: Now) -> None:
         # Somebody issued this: another coordinator, or this one before its database was restored.
         # Its term need not be above ours, for every start takes a higher one: a generation never
         # falls, so one that is above what we know of tells as much.
-        draft.outranked = max(draft.outranked, report.observed_term, 1)
-        draft.note(f"{printer_id} observed {observed}, above what was issued")
-        if report.observed_generation > printer.generation:
-            draft.put_printer(replace(printer, generation=report.observed_generation))
+        _note_outranked(draft, printer, report, now)
         return
     if not _is_current(draft, printer, report, now):
         return
@@ -74,6 +72,22 @@ def fold(draft: Draft, printer_id: str, report: Report, now: Now) -> None:
         _fold_attempt(draft, printer_id, told, now)
     _forget_preparing(draft, printer_id, report)
     _conclude_lacks(draft, printer_id, report, contact, now)
+
+
+def _note_outranked(draft: Draft, printer: Printer, report: Report, now: Now) -> None:
+    """Believed once per printer and life of the coordinator: a farm that rises places nothing for a
+    lease, and one host that invents ever higher numbers would have it rise for ever."""
+    observed = (report.observed_term, report.observed_generation)
+    draft.note(f"{printer.id} observed {observed}, above what was issued")
+    if report.observed_generation > printer.generation:
+        printer = replace(printer, generation=report.observed_generation)
+    if printer.id not in draft.reign.risen_for:
+        draft.outranked = max(draft.outranked, report.observed_term, 1)
+        draft.outranked_by.add(printer.id)
+    elif not printer.hold:
+        printer = replace(printer, hold=NEVER_ISSUED)
+        draft.tell(now, "printer_held", printer=printer.id, text=NEVER_ISSUED)
+    draft.put_printer(printer)
 
 
 def _is_current(draft: Draft, printer: Printer, report: Report, now: Now) -> bool:

@@ -75,8 +75,7 @@ class RecordingBus:
     async def publish_job_event(self, event: JobEvent) -> None:
         self._say(event.job, event)
 
-    async def publish_beacon(self, term: int, sequence: int, online: bool) -> None:
-        beacon = Beacon(online=online, term=term, sequence=sequence)
+    async def publish_beacon(self, beacon: Beacon) -> None:
         self._say("", beacon)
         if self.loops and self.hearer is not None:
             self.hearer.hear_beacon(beacon)

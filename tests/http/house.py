@@ -148,9 +148,9 @@ class Bus:
     async def publish_job_event(self, event: JobEvent) -> None:
         self.events.append(event)
 
-    async def publish_beacon(self, term: int, sequence: int, online: bool) -> None:
+    async def publish_beacon(self, beacon: Beacon) -> None:
         assert self.engine is not None
-        self.engine.hear_beacon(Beacon(online=online, term=term, sequence=sequence))
+        self.engine.hear_beacon(beacon)
 
 
 class House:

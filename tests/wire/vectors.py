@@ -86,7 +86,7 @@ FULL: tuple[Message, ...] = (
         local_print="calibration cube.gcode",
     ),
     Online(online=True, session="session-1", version="0.1.0", wire=9),
-    Beacon(online=True, term=7, lease_s=10.0, version="0.1.0", sequence=99),
+    Beacon(online=True, term=7, lease_s=10.0, version="0.1.0", sequence=99, id="c0ffee0123456789"),
     Telemetry(
         heaters={"extruder": Heat(214.8, 215.0), "temperature_sensor case": Heat(31.5)},
         progress=0.5,
