@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import json
 import logging
 import os
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator import broker_acl, broker_config
-from coordinator.broker_config import BrokerPaths, Credentials
+from coordinator.broker_config import BrokerPaths, Credentials, TlsListener
 from coordinator.dynsec import Dynsec
 from coordinator.dynsec_link import BrokerUnreachable, LoginRefused
 from coordinator.stale import end_stale
@@ -57,10 +58,10 @@ class BrokerFailed(Exception):
 
 
 class Broker:
-    """Run one Mosquitto in `folder` on 127.0.0.1.
+    """Run one Mosquitto in `folder` on 127.0.0.1, and behind TLS at its `door` if it has one.
 
-    `port` 0 takes a free one at the first start and keeps it. `jitter` gives numbers in [0, 1)
-    that spread restarts. `autosave_s` is how often retained messages go to disk.
+    Port 0, of either, takes a free one at the first start and keeps it. `jitter` gives numbers
+    in [0, 1) that spread restarts. `autosave_s` is how often retained messages go to disk.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class Broker:
         jitter: Callable[[], float],
         prefix: str = wire.PREFIX,
         autosave_s: int = broker_config.AUTOSAVE_S,
+        door: TlsListener | None = None,
     ) -> None:
         self._paths = BrokerPaths(folder.resolve())
         self._port = port
         self._jitter = jitter
         self._prefix = prefix
         self._autosave_s = autosave_s
+        self._door = door
         self._process: asyncio.subprocess.Process | None = None
         self._log: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -87,6 +90,11 @@ class Broker:
     def port(self) -> int:
         """The TCP port on 127.0.0.1; 0 before the first start if none was given."""
         return self._port
+
+    @property
+    def door_port(self) -> int:
+        """The TCP port behind TLS; 0 without a door."""
+        return 0 if self._door is None else self._door.port
 
     @property
     def pid(self) -> int | None:
@@ -127,6 +135,11 @@ class Broker:
             self._keeper = None
         await self._end_process()
 
+    def load_certificate(self) -> None:
+        """Let the door serve by what its files hold now; connections that stand are kept."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGHUP)
+
     async def failed(self) -> None:
         """Wait as long as it is kept running; raises BrokerFailed once that is given up."""
         if self._keeper is None:
@@ -144,6 +157,8 @@ class Broker:
         paths.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         paths.data.mkdir(mode=0o700, exist_ok=True)
         self._port = self._port or _free_port()
+        if self._door is not None and not self._door.port:
+            self._door = dataclasses.replace(self._door, port=_free_port())
         self._passwords = _load_secrets(paths.secrets)
         owners = {
             username: broker_config.hashed(
@@ -159,6 +174,7 @@ class Broker:
             plugin=plugin,
             autosave_s=self._autosave_s,
             is_root=os.geteuid() == 0,
+            door=self._door,
         )
         _write_private(paths.config, text)
 

@@ -18,6 +18,7 @@ import msgspec
 
 from coordinator import broker_acl
 from coordinator.broker_acl import Acl
+from coordinator.trust import contexts
 
 MESSAGE_BYTES_MAX = 1024 * 1024
 CONNECTIONS_MAX = 2048
@@ -69,6 +70,16 @@ class BrokerPaths:
         return self.folder / "data"
 
 
+@dataclass(frozen=True)
+class TlsListener:
+    """A second listener, for other computers. `address` "::" stands for all there are."""
+
+    address: str
+    port: int
+    certificate: Path
+    key: Path
+
+
 def find_program() -> str:
     """Return the path of mosquitto; Debian keeps it outside a user's PATH."""
     found = shutil.which("mosquitto") or shutil.which("mosquitto", path=_PROGRAM_FOLDERS)
@@ -87,11 +98,18 @@ def find_plugin() -> str:
 
 
 def config_text(
-    paths: BrokerPaths, *, port: int, plugin: str, autosave_s: int, is_root: bool
+    paths: BrokerPaths,
+    *,
+    port: int,
+    plugin: str,
+    autosave_s: int,
+    is_root: bool,
+    door: TlsListener | None = None,
 ) -> str:
-    """Return mosquitto.conf for a broker that only this machine reaches.
+    """Return mosquitto.conf for a broker that only this machine reaches without TLS.
 
     `port` is bound on 127.0.0.1. `autosave_s` is how often retained messages are written.
+    `door`: where other computers reach it, with the same accounts.
     """
     lines = [
         "# Written by the coordinator at every start; changes here do not last.",
@@ -116,10 +134,25 @@ def config_text(
         f"listener {port} 127.0.0.1",
         f"max_connections {CONNECTIONS_MAX}",
     ]
+    if door is not None:
+        lines += _door_lines(door)
     if is_root:
         # Started by root it would become user mosquitto, who cannot read this folder.
         lines.insert(1, "user root")
     return "\n".join(lines) + "\n"
+
+
+def _door_lines(door: TlsListener) -> list[str]:
+    # Without an address it listens on IPv6 and IPv4; "::" would be IPv6 alone.
+    address = "" if door.address == "::" else f" {door.address}"
+    return [
+        f"listener {door.port}{address}",
+        f"max_connections {CONNECTIONS_MAX}",
+        f"certfile {door.certificate.absolute()}",
+        f"keyfile {door.key.absolute()}",
+        f"tls_version {contexts.MOSQUITTO_TLS_MIN}",
+        f"ciphers {contexts.CIPHERS}",
+    ]
 
 
 def hashed(password: str, salt: bytes) -> dict[str, Any]:

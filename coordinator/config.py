@@ -7,6 +7,7 @@ Owns the options, their defaults and their bounds. Must not start anything.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -18,6 +19,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from coordinator.core.farm import Settings
+from coordinator.trust.certificates import BadName
+from coordinator.trust.keeper import checked_names
 from moonraker_component import wire
 
 
@@ -29,7 +32,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
 class ServerOptions(Struct, frozen=True, forbid_unknown_fields=True):
-    """HTTP. Until users and TLS exist only loopback addresses are served.
+    """Plain HTTP, on loopback alone; what is reached from elsewhere speaks TLS: `network`.
 
     `public_url` is how hosts reach the coordinator, for their downloads; empty: the address.
     """
@@ -40,14 +43,34 @@ class ServerOptions(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MqttOptions(Struct, frozen=True, forbid_unknown_fields=True):
-    """The broker. An empty `host`: the coordinator runs a Mosquitto of its own on `port`."""
+    """The broker. An empty `host`: the coordinator runs a Mosquitto of its own on `port`.
+
+    `tls`: verify your own broker by the system's CAs; `tls_ca`: by this one.
+    """
 
     host: str = ""
     port: Port = 1883
     username: str = ""
     password: str = ""
+    tls: bool = False
     tls_ca: str = ""
     prefix: str = wire.PREFIX
+
+
+class NetworkOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """The doors for other computers: HTTPS and MQTT over TLS on `address`; empty: closed.
+
+    `names`: under which this server is reached, beside its own. `certificate`, `key`, `ca`: the
+    user's own instead of the farm's; `ca` empty: the last one in the file `certificate`.
+    """
+
+    address: str = ""
+    https_port: Port = 8443
+    mqtt_port: Port = 8883
+    names: tuple[str, ...] = ()
+    certificate: str = ""
+    key: str = ""
+    ca: str = ""
 
 
 class FarmOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,12 +97,14 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     server: ServerOptions = ServerOptions()
     mqtt: MqttOptions = MqttOptions()
+    network: NetworkOptions = NetworkOptions()
     farm: FarmOptions = FarmOptions()
     files: FileOptions = FileOptions()
     database_url: str = ""
 
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+PLAIN_ELSEWHERE = "what other computers reach speaks TLS"
 SECRET = ("mqtt.password", "database_url")
 """Options whose value is not repeated in an error: it may go into a log."""
 
@@ -153,7 +178,8 @@ def _check(config: Config) -> None:
     farm = config.farm
     if config.server.address not in LOOPBACK:
         raise ConfigError(
-            f"server.address {config.server.address!r}: only {', '.join(LOOPBACK)} for now"
+            f"server.address {config.server.address!r}: only {', '.join(LOOPBACK)}, for it is not"
+            f" encrypted; {PLAIN_ELSEWHERE}: set network.address instead"
         )
     if farm.lease_s > farm.fence_s:
         raise ConfigError(f"farm.fence_s {farm.fence_s:g}: not below lease_s ({farm.lease_s:g})")
@@ -162,14 +188,55 @@ def _check(config: Config) -> None:
         raise ConfigError(
             f"farm.offline_grace_s {farm.offline_grace_s:g}: at least two leases ({least_s:g})"
         )
-    url = urlsplit(config.server.public_url)
-    if config.server.public_url and (url.scheme not in ("http", "https") or not url.hostname):
-        raise ConfigError(
-            f"server.public_url {config.server.public_url!r}: http:// or https:// and a host"
-        )
-    if config.mqtt.tls_ca and not os.access(config.mqtt.tls_ca, os.R_OK):
-        raise ConfigError(f"mqtt.tls_ca {config.mqtt.tls_ca!r}: a file that can be read")
+    _check_public_url(config.server.public_url)
+    _check_mqtt(config.mqtt)
+    _check_network(config.network)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own, by what it says alone."""
     try:
-        wire.Topics(config.mqtt.prefix)
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _check_public_url(text: str) -> None:
+    url = urlsplit(text)
+    if text and (url.scheme not in ("http", "https") or not url.hostname):
+        raise ConfigError(f"server.public_url {text!r}: http:// or https:// and a host")
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        raise ConfigError(f"server.public_url {text!r}: https://, for {PLAIN_ELSEWHERE}")
+
+
+def _check_mqtt(mqtt: MqttOptions) -> None:
+    if mqtt.tls_ca and not os.access(mqtt.tls_ca, os.R_OK):
+        raise ConfigError(f"mqtt.tls_ca {mqtt.tls_ca!r}: a file that can be read")
+    if mqtt.host and not (mqtt.tls or mqtt.tls_ca or is_loopback(mqtt.host)):
+        raise ConfigError(
+            f"mqtt.host {mqtt.host!r}: {PLAIN_ELSEWHERE}: give mqtt.tls_ca (the broker's CA), or"
+            " mqtt.tls = true if its certificate is of a public one"
+        )
+    try:
+        wire.Topics(mqtt.prefix)
     except wire.WireError as error:
         raise ConfigError(f"mqtt.prefix: {error}") from error
+
+
+def _check_network(network: NetworkOptions) -> None:
+    if network.address:
+        try:
+            ipaddress.ip_address(network.address)
+        except ValueError:
+            raise ConfigError(
+                f"network.address {network.address!r}: an address of this machine, 0.0.0.0 (all of"
+                " IPv4), :: (all), or nothing"
+            ) from None
+    try:
+        checked_names(network.names)
+    except BadName as error:
+        raise ConfigError(f"network.names: {error}") from error
+    if bool(network.certificate) != bool(network.key):
+        raise ConfigError("network.certificate and network.key: give both, or neither")
+    if network.ca and not network.certificate:
+        raise ConfigError("network.ca: only with network.certificate; the farm has its own CA")

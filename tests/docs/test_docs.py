@@ -86,10 +86,7 @@ def klipper_source() -> str:
 def test_every_option_of_the_coordinator_has_a_row_with_its_default() -> None:
     text = section(page("configuration.md"), "Coordinator")
     written = {row[0].strip("`"): row[1].strip("`") for row in rows(text)}
-    wanted = {
-        name: "empty" if default == "" else f"{default:g}" if _is_number(default) else default
-        for name, default in coordinator_options().items()
-    }
+    wanted = {name: _shown(default) for name, default in coordinator_options().items()}
     assert written == wanted
 
 
@@ -101,8 +98,12 @@ def test_bounds_that_are_written_are_those_of_the_code() -> None:
         assert allowed[name].startswith(text), name
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, int | float):
+        return f"{default:g}"
+    return str(default) if default else "empty"
 
 
 def _bounds() -> dict[str, tuple[float, float | None]]:

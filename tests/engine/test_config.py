@@ -13,6 +13,8 @@ from coordinator.config import Config, ConfigError, FarmOptions, load, settings_
 BOUNDS: dict[str, tuple[float, float | None]] = {
     "server.port": (0, 65535),
     "mqtt.port": (0, 65535),
+    "network.https_port": (0, 65535),
+    "network.mqtt_port": (0, 65535),
     "farm.lease_s": (0.5, 600),
     "farm.fence_s": (0.5, 86400),
     "farm.fence_margin_s": (0, 86400),
@@ -42,7 +44,7 @@ def test_every_number_has_its_bounds_tested() -> None:
         for section in msgspec.structs.fields(Config)
         if isinstance(section.type, type) and issubclass(section.type, msgspec.Struct)
         for option in msgspec.structs.fields(section.type)
-        if option.type is not str
+        if option.type not in (str, bool, tuple[str, ...])
     }
     assert numbers == set(BOUNDS)
 
@@ -137,7 +139,7 @@ def test_a_section_that_was_given_as_a_value_is_told_as_such() -> None:
 
 def test_set_lies_over_the_file_and_the_last_one_counts(tmp_path: Path) -> None:
     path = tmp_path / "moonfleet.toml"
-    path.write_text("[farm]\nlease_s = 20\nrest_s = 1\n[mqtt]\nhost = 'broker'\n")
+    path.write_text("[farm]\nlease_s = 20\nrest_s = 1\n[mqtt]\nhost = 'broker'\ntls = true\n")
     config = load(path, ["farm.lease_s=10", "farm.lease_s = 12.5", "mqtt.username=me"])
     assert config.farm == FarmOptions(lease_s=12.5, rest_s=1.0)
     assert (config.mqtt.host, config.mqtt.username) == ("broker", "me")
@@ -168,3 +170,36 @@ def test_all_times_of_the_farm_reach_its_settings() -> None:
     wanted["offline_grace_s"] = 1000.0
     settings = settings_of(set_(*(f"farm.{name}={value}" for name, value in wanted.items())))
     assert {name: getattr(settings, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("server.address=0.0.0.0", "set network.address"),
+        ("server.public_url=http://farm.example", "https://"),
+        ("mqtt.host=broker.example", "mqtt.tls_ca"),
+        ("mqtt.host=192.168.1.5", "mqtt.tls = true"),
+        ("network.address=farm.example", "an address of this machine"),
+        ('network.names=["a b"]', "neither a DNS name"),
+        ("network.key=/some/key.pem", "give both"),
+        ("network.ca=/some/ca.pem", "only with network.certificate"),
+    ],
+)
+def test_nothing_but_loopback_goes_without_tls(option: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        set_(option)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("network.address=0.0.0.0",),
+        ("network.address=::",),
+        ("network.address=127.0.0.1", 'network.names=["farm.example"]'),
+        ("mqtt.host=broker.example", "mqtt.tls=true"),
+        ("mqtt.host=127.1.2.3",),
+        ("server.public_url=http://localhost:8080",),
+    ],
+)
+def test_loopback_goes_plain_and_the_rest_by_tls(options: tuple[str, ...]) -> None:
+    set_(*options)

@@ -1,0 +1,153 @@
+"""What the TLS doors serve by, while the coordinator runs: made, renewed, noticed when replaced.
+
+Owns the choice between the farm's certificate and the user's own, the SSL context of HTTPS and the
+names under which this server may be addressed. Must not know who listens: it tells of a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from msgspec import Struct
+
+from coordinator.trust import own_certificate
+from coordinator.trust.addresses import machine_addresses, machine_names
+from coordinator.trust.authority import Authority, TrustError, utc_now
+from coordinator.trust.certificates import Names, names_of
+from coordinator.trust.contexts import server_context
+
+log = logging.getLogger("moonfleet.trust")
+
+LOOK_S = 600.0
+"""How often names, addresses and times are looked at: a new lease of DHCP, a renewed file."""
+
+WARN_BEFORE = timedelta(days=60)
+
+Found = Callable[[], tuple[str, ...]]
+
+
+class Wanted(Struct, frozen=True):
+    """How the doors are to serve. `certificate` empty: by the farm's own CA."""
+
+    open: bool = False
+    names: tuple[str, ...] = ()
+    certificate: str = ""
+    key: str = ""
+    ca: str = ""
+
+
+class Keeper:
+    """`open()` once, then `run(told)` beside the listeners. `data_dir` is the coordinator's."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        wanted: Wanted,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        addresses: Found = machine_addresses,
+    ) -> None:
+        self._wanted = wanted
+        self._now = now
+        self._addresses = addresses
+        self._authority = Authority(data_dir / "trust")
+        self._ca_pem = b""
+        self._seen: tuple[tuple[int, int], ...] = ()
+        self.context: ssl.SSLContext = server_context()
+        self.names: set[str] = set()
+        """Names and addresses of this server as a Host header has them; changed in place."""
+
+    @property
+    def ca_pem(self) -> bytes:
+        """What hosts verify by, in PEM."""
+        return self._ca_pem
+
+    @property
+    def certificate_path(self) -> Path:
+        """The file of the certificate and what lies between it and its CA."""
+        own = self._wanted.certificate
+        return Path(own) if own else self._authority.server_path
+
+    @property
+    def key_path(self) -> Path:
+        """The file of the private key; ours is in the file of its certificate."""
+        return Path(self._wanted.key) if self._wanted.certificate else self._authority.server_path
+
+    def calling_names(self) -> tuple[str, ...]:
+        """How hosts elsewhere may call this server, the likeliest first."""
+        given = [name for name in self._wanted.names if name in self.names]
+        loopback = ("localhost", "127.0.0.1", "::1")
+        found = [*given, *(n for n in machine_names() if n.endswith(".local")), *sorted(self.names)]
+        return tuple(dict.fromkeys(n for n in found if n in self.names and n not in loopback))
+
+    def open(self) -> None:
+        """Make the CA at the first run, and have what the doors need; raises TrustError."""
+        self._authority.open(self._now())
+        self._ca_pem = self._authority.pem
+        if self._wanted.open:
+            self._refresh()
+
+    def _refresh(self) -> str:
+        """Have a certificate that serves, loaded into the context; why it changed, or empty."""
+        why = self._refresh_own() if self._wanted.certificate else self._refresh_ours()
+        if why:
+            try:
+                self.context.load_cert_chain(self.certificate_path, self.key_path)
+            except (ssl.SSLError, OSError) as error:
+                raise TrustError(f"{self.certificate_path}: cannot be served: {error}") from error
+        return why
+
+    def _refresh_ours(self) -> str:
+        wanted = names_of([*self._wanted.names, *machine_names(), *self._addresses()])
+        first = not self.names
+        why = self._authority.ensure_server(wanted, self._now())
+        self._take_names(self._authority.server_names())
+        if self._authority.ends_at - self._now() < WARN_BEFORE:
+            log.warning(
+                "the farm's CA ends on %s: remove the folder trust/ of the data folder, restart,"
+                " and pair every host again before then", f"{self._authority.ends_at:%Y-%m-%d}"
+            )  # fmt: skip
+        return why or ("first use" if first else "")
+
+    def _refresh_own(self) -> str:
+        files = (self.certificate_path, self.key_path)
+        try:
+            seen = tuple((s.st_mtime_ns, s.st_ino) for s in (path.stat() for path in files))
+        except OSError as error:
+            raise TrustError(f"network: {error.filename}: {error.strerror}") from error
+        if seen == self._seen:
+            return ""
+        ca_pem = own_certificate.ca_of(files[0], self._wanted.ca)
+        names = own_certificate.check(*files, ca_pem, self._now())
+        self._ca_pem, self._seen = ca_pem, seen
+        self._take_names(names)
+        return "its file was replaced"
+
+    def _take_names(self, names: Names) -> None:
+        kept = names.texts | set(self._wanted.names)
+        self.names.update(kept)
+        self.names.intersection_update(kept)
+
+    async def run(self, told: Callable[[], Awaitable[None]], every_s: float = LOOK_S) -> None:
+        """Look after it for ever; `told` is awaited when listeners have to load it again."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                why = await asyncio.to_thread(self._refresh)
+            except (TrustError, OSError) as error:
+                # What is being served goes on; the next look may find it whole again.
+                log.error("the certificate of the doors could not be renewed: %s", error)
+                continue
+            if why:
+                log.info("new certificate for the doors: %s", why)
+                await told()
+
+
+def checked_names(texts: tuple[str, ...]) -> None:
+    """Raise BadName for a name that no certificate can hold."""
+    names_of(texts)

@@ -1,0 +1,1 @@
+"""Tests of coordinator/trust and of the doors that it secures."""
