@@ -42,6 +42,10 @@ CODE_FOLDERS = ("board_defs", "coordinator", "demo", "klipper_extras", "moonrake
 # the same rule, so that a helper cannot bring a clock in by the back door.
 PURE = (
     "coordinator/core/*.py",
+    "coordinator/people/limits.py",
+    "coordinator/people/records.py",
+    "coordinator/people/roles.py",
+    "coordinator/people/rules.py",
     "klipper_extras/rules.py",
     "moonraker_component/attempt.py",
     "moonraker_component/decisions.py",
@@ -92,6 +96,13 @@ MAY_NOT_IMPORT = {
         "coordinator.store",
     ),
     "coordinator.http": ("coordinator.app", "coordinator.bus", "coordinator.store"),
+    "coordinator.people": (
+        "coordinator.app",
+        "coordinator.bus",
+        "coordinator.engine",
+        "coordinator.http",
+        "coordinator.store",
+    ),
     "coordinator.ports": (
         "coordinator.app",
         "coordinator.bus",

@@ -12,6 +12,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
+from coordinator.people.roles import Role, role_of
+
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
 
@@ -49,6 +51,19 @@ class OneOf(TypeDecorator[E], Generic[E]):
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> E | None:
         return None if value is None else self.kind(value)
+
+
+class RoleWord(TypeDecorator[Role]):
+    """A role, kept as its word; the table adds the CHECK."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Role | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else value.word
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Role | None:
+        return None if value is None else role_of(value)
 
 
 class Json(TypeDecorator[T], Generic[T]):

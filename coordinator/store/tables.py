@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from coordinator.core.attempts import State
 from coordinator.core.jobs import COPIES_MAX, CopyState, JobState, Lane, Policy, Requirements
-from coordinator.store.columns import Json, OneOf, Words
+from coordinator.people.roles import GIVEN
+from coordinator.store.columns import Json, OneOf, RoleWord, Words
 from moonraker_component.wire import Order, Outcome, Phase, Report, Want
 
 NAMES = {
@@ -30,6 +31,7 @@ NAMES = {
 metadata = sa.MetaData(naming_convention=NAMES)
 
 Strings = Json[tuple[str, ...]]
+ROLE_WORDS = [role.word for role in GIVEN]
 
 
 def _one_of(column: str, values: Iterable[Enum | str]) -> sa.CheckConstraint:
@@ -244,4 +246,48 @@ settings = sa.Table(
     metadata,
     _words("key", primary_key=True),
     sa.Column("value", Json[msgspec.Raw](msgspec.Raw), nullable=False),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    _words("name", primary_key=True),
+    sa.Column("role", RoleWord, nullable=False),
+    _words("password_hash"),
+    _flag("disabled"),
+    _number("created_at"),
+    sa.CheckConstraint("name <> '' AND name = lower(name)", name="name"),
+    sa.CheckConstraint("password_hash LIKE '$argon2id$%'", name="password_hash"),
+    _one_of("role", ROLE_WORDS),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    _words("digest", primary_key=True),
+    _words("user"),
+    _number("created_at"),
+    _number("seen_at"),
+    _words("origin"),
+    sa.ForeignKeyConstraint(["user"], ["users.name"], ondelete="CASCADE"),
+    sa.CheckConstraint("length(digest) = 64", name="digest"),
+    sa.Index(None, "user", "created_at"),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    _words("id", primary_key=True),
+    _words("name"),
+    _words("user"),
+    sa.Column("role", RoleWord, nullable=False),
+    _words("digest"),
+    _number("created_at"),
+    _number("expires_at", nullable=True),
+    _number("used_at", nullable=True),
+    sa.ForeignKeyConstraint(["user"], ["users.name"], ondelete="CASCADE"),
+    sa.CheckConstraint("length(id) = 12", name="id"),
+    sa.CheckConstraint("length(digest) = 64", name="digest"),
+    _one_of("role", ROLE_WORDS),
+    sa.Index(None, "user", "created_at"),
 )
