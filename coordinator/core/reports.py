@@ -285,9 +285,14 @@ def _forget_preparing(draft: Draft, printer_id: str, report: Report) -> None:
 def _conclude_lacks(
     draft: Draft, printer_id: str, report: Report, contact: Contact, now: Now
 ) -> None:
-    """Rule 12: a settled session that does not know what it should have ends it as unknown."""
+    """Rule 12: a settled session that does not know what it should have ends it as unknown.
+
+    Not while its Klipper is away: the record there may name the attempt, and tell how it ended.
+    """
     attempt = draft.attempt_on(printer_id)
     if attempt is None or attempt.state is State.ASSIGNED:
+        return
+    if report.klipper.link in (Link.DISCONNECTED, Link.STARTUP):
         return
     if not settled(contact, now.boot_s, draft.settings.lease_s):
         return

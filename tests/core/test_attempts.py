@@ -272,6 +272,19 @@ def test_a_session_that_lacks_the_print_is_believed_only_when_settled() -> None:
     assert (ended.outcome, ended.cause) == (Outcome.UNKNOWN, "host_forgot")
 
 
+def test_a_session_without_its_klipper_is_not_believed_to_know_nothing() -> None:
+    """Its database is lost and its Klipper is away, whose record will tell that it completed."""
+    bench = bench_with_job(1, "a")
+    attempt = bench.start_on("a")
+    for _ in range(12):
+        bench.report("a", session="second", klipper=Klipper(Link.DISCONNECTED))
+        bench.round(3.0)
+    assert bench.live("a").id == attempt.id
+    bench.tell("a", Phase.ENDED, session="second", outcome=Outcome.COMPLETE)
+    bench.round()
+    assert bench.farm.attempts[attempt.id].accepted
+
+
 def test_unknown_under_never_holds_the_copy_and_a_person_may_release_it() -> None:
     bench = bench_with_job(1, "a", policy=Policy(offline_grace_s=None))
     bench.start_on("a")
