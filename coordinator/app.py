@@ -31,6 +31,7 @@ from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
 from coordinator.http.app import make_app
 from coordinator.http.services import BrokerForHosts, Services
+from coordinator.link_key import link_key
 from coordinator.ports import BrokerAway
 from coordinator.store.sql import SqlStore
 
@@ -105,7 +106,8 @@ class Coordinator:
         stack.push_async_callback(content.close)
         bus = MqttBus(address, self.version, config.mqtt.prefix)
         ids = fresh_ids()
-        self.engine = Engine(store, bus, SystemClock(), settings_of(config), ids)
+        settings = replace(settings_of(config), link_key=await link_key(store))
+        self.engine = Engine(store, bus, SystemClock(), settings, ids)
         await self.engine.start()
         bus.attach(self.engine)
         await bus.start()

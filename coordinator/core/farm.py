@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from coordinator.core.attempts import Attempt, State
 from coordinator.core.jobs import Copy, CopyState, Job, JobState
+from coordinator.core.links import LinkKey
 from coordinator.core.printers import Contact, Printer
 
 TOO_FAR = float("inf")
@@ -46,6 +47,7 @@ class Settings(Struct, frozen=True):
     express_patience_s: float = 7200.0
     rest_s: float = 30.0
     file_url: str = "http://127.0.0.1:8008/api/v1/attempts/{attempt}/file"
+    link_key: LinkKey = LinkKey()
 
 
 class Reign(Struct, frozen=True):

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from coordinator.core import outcomes, printers
 from coordinator.core.attempts import Attempt, Event, State, advance
-from coordinator.core.desired import order_of
+from coordinator.core.desired import link_is_due, order_of
 from coordinator.core.farm import TOO_FAR, Draft, Now
 from coordinator.core.jobs import CopyState, Job, JobState
 from coordinator.core.placing import place
@@ -42,7 +42,7 @@ def reconcile(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
     if hearing:
         _arm(draft, now)
         wake_s = min(wake_s, place(draft, now, fresh_ids))
-    _number(draft)
+    _number(draft, now)
     return wake_s
 
 
@@ -282,11 +282,12 @@ def _arm(draft: Draft, now: Now) -> None:
 # ---- numbers (rule 1) ----------------------------------------------------------------------
 
 
-def _number(draft: Draft) -> None:
+def _number(draft: Draft, now: Now) -> None:
     """A desired that differs from the issued one gets the next generation of its printer."""
     touched = {draft.attempts[a].printer for a in draft.attempts.changed}
+    touched |= {a.printer for a in draft.live_attempts() if link_is_due(draft, a, now)}
     for printer_id in sorted(touched):
         printer = draft.printers[printer_id]
-        wanted = order_of(draft, draft.attempt_on(printer_id))
+        wanted = order_of(draft, draft.attempt_on(printer_id), now)
         if wanted != printer.issued:
             draft.put_printer(replace(printer, generation=printer.generation + 1, issued=wanted))

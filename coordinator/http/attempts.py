@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from coordinator.core import requests
+from coordinator.core import links, requests
 from coordinator.core.attempts import Attempt, State
+from coordinator.core.links import Verdict
 from coordinator.core.requests import NotFound, Settlement
 from coordinator.http import downloads
 from coordinator.http.base import Answer, ApiHandler
+from coordinator.http.errors import ApiError
 from coordinator.http.job_view import AttemptView, HistoryView, attempt_view, history_view
 from coordinator.http.operations import operation
 from coordinator.lists import AttemptFilter, HistoryFilter
+from coordinator.people.roles import Role
 
 HISTORY_MAX = 100
 
@@ -84,26 +87,51 @@ class SettleHandler(ApiHandler):
         await answer_attempt(self, attempt)
 
 
-class AttemptFileHandler(ApiHandler):
-    """/attempts/{id}/file."""
+class LinkQuery(Struct, forbid_unknown_fields=True):
+    """The proof of a download link, as the host was given it in its desired state."""
 
-    @operation(media="text/x.gcode")
+    until: str = ""
+    signature: str = ""
+
+
+class AttemptFileHandler(ApiHandler):
+    """/attempts/{id}/file. Whoever has the link may have the file, and nothing else."""
+
+    @operation(media="text/x.gcode", query=LinkQuery, needs=Role.NOBODY)
     async def get(self, attempt_id: str) -> None:
-        """Fetch the G-code of a live attempt, whole or by range; ETag is its sha256."""
+        """Fetch the G-code of a live attempt by its signed link, whole or by range.
+
+        ETag is its sha256.
+        """
         await downloads.send(self, self.services.content, self._sha256(attempt_id))
 
-    @operation(media="text/x.gcode")
+    @operation(media="text/x.gcode", query=LinkQuery, needs=Role.NOBODY)
     async def head(self, attempt_id: str) -> None:
-        """Size and ETag of an attempt's G-code."""
+        """Size and ETag of an attempt's G-code, by its signed link."""
         sha256 = self._sha256(attempt_id)
         await downloads.send(self, self.services.content, sha256, head_only=True)
 
     def _sha256(self, attempt_id: str) -> str:
-        """Answered from memory: fifty hosts that were told to prepare ask at once."""
-        farm = self.services.engine.farm
+        """Answered from memory: fifty hosts that were told to prepare ask at once.
+
+        The proof is looked at first, so that without one nobody learns which attempts there are.
+        """
+        farm, link = self.services.engine.farm, self.query(LinkQuery)
+        verdict = links.judge(
+            farm.settings.link_key,
+            attempt_id,
+            link.until,
+            link.signature,
+            self.services.clock.now().wall_s,
+            links.life_s(farm.settings.prepare_s),
+        )
+        if verdict is Verdict.FORGED:
+            raise ApiError(403, "this link was not made by this farm for this attempt")
         attempt = farm.attempts.get(attempt_id)
         if attempt is None or not attempt.live:
-            raise NotFound(f"attempt {attempt_id[:80]!r}: there is no live one of this id")
+            raise ApiError(410, f"attempt {attempt_id}: it has ended, and its link with it")
+        if verdict is Verdict.EXPIRED:
+            raise ApiError(410, "this link has expired; the host is sent a new one if it needs it")
         return farm.jobs[attempt.job].file.sha256
 
 

@@ -54,6 +54,15 @@ async def put_setting(connection: AsyncConnection, key: str, value: bytes) -> No
     await connection.execute(upsert(settings, connection.dialect.name), row)
 
 
+async def make_setting(connection: AsyncConnection, key: str, value: bytes) -> None:
+    """Insert, or leave what is there."""
+    if connection.dialect.name == "postgresql":
+        put: Any = postgresql.insert(settings).on_conflict_do_nothing()
+    else:
+        put = sqlite.insert(settings).on_conflict_do_nothing()
+    await connection.execute(put, {"key": key, "value": _json(key, value)})
+
+
 def _json(name: str, text: bytes) -> msgspec.Raw:
     """The text, checked to be JSON: what is not would only be found when it is read."""
     try:

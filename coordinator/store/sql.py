@@ -124,6 +124,10 @@ class SqlStore:
         """Keep a value, given as JSON, under a key."""
         await self._write(f"keeping setting {key!r}", lambda c: shelf.put_setting(c, key, value))
 
+    async def make_setting(self, key: str, value: bytes) -> None:
+        """Keep a value, given as JSON, under a key that has none yet."""
+        await self._write(f"making setting {key!r}", lambda c: shelf.make_setting(c, key, value))
+
     async def _upkeep(self) -> None:
         path = sqlite_file(self._address)
         where = str(path or self._address.render_as_string(hide_password=True))

@@ -18,6 +18,7 @@ from tornado.netutil import bind_sockets
 
 from coordinator.clock import SystemClock, fresh_ids
 from coordinator.core.farm import Settings
+from coordinator.core.links import LinkKey
 from coordinator.engine import Engine
 from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
@@ -45,6 +46,7 @@ from moonraker_component.wire import (
 
 DEADLINE_S = 30.0
 GCODE = Path(__file__).parents[2] / "demo" / "gcode"
+LINK_KEY = LinkKey(b"the key of the house")
 Json = dict[str, Any]
 
 PROFILE = Profile(
@@ -83,6 +85,7 @@ class Host:
         )
         self.commands: list[Command] = []
         self.silent = False
+        self.link = ""
 
     def say(self, **changes: Any) -> None:
         """Report, with what has changed."""
@@ -95,6 +98,7 @@ class Host:
         tries = self.report.attempts
         order = desired.order
         if order is not None:
+            self.link = order.file.url.partition("/api/v1")[2]
             phase = {
                 Want.PREPARE: Phase.PREPARED,
                 Want.START: Phase.PRINTING,
@@ -161,7 +165,9 @@ class House:
         self.store = SqlStore(f"sqlite+aiosqlite:///{folder}/moonfleet.db")
         self.content = ContentStore(folder / "content", **{"reserve_bytes": 0, **limits})
         ids: Iterator[str] = fresh_ids()
-        settings = Settings(lease_s=2.0, fence_s=5.0, fence_margin_s=1.0, offline_grace_s=30.0)
+        settings = Settings(
+            lease_s=2.0, fence_s=5.0, fence_margin_s=1.0, offline_grace_s=30.0, link_key=LINK_KEY
+        )
         self.engine = Engine(self.store, self.bus, SystemClock(), settings, ids)
         self.bus.engine = self.engine
         self.services = Services(

@@ -179,16 +179,15 @@ async def test_what_cannot_be_ranged_and_what_is_known(house: House) -> None:
 
 
 async def test_a_host_fetches_the_file_of_its_attempt(house: House) -> None:
-    await house.add_host("one")
+    host = await house.add_host("one")
     job = await house.submit()
     await house.until_copies(job["id"], printing=1)
-    attempt = house.engine.farm.live_on["one"]
-    whole = await house.ask("GET", f"/attempts/{attempt}/file")
+    assert house.engine.farm.live_on["one"] in host.link
+    whole = await house.ask("GET", host.link)
     assert whole.body == TILE.read_bytes()
     assert whole.headers["ETag"] == f'"{job["file"]["sha256"]}"'
-    rest = await house.ask("GET", f"/attempts/{attempt}/file", Range="bytes=1000-")
+    rest = await house.ask("GET", host.link, Range="bytes=1000-")
     assert (rest.code, rest.body) == (206, TILE.read_bytes()[1000:])
-    told(await house.ask("GET", "/attempts/nothing/file"), 404)
     answer = told(await house.ask("DELETE", f"/files/{job['file']['sha256']}"), 409)
     assert "needs it" in answer["error"]
 
