@@ -18,6 +18,7 @@ from coordinator.config import ConfigError, load
 from coordinator.data_folder import DEFAULT, FolderInUse
 from coordinator.engine import StoodDown
 from coordinator.ports import StoreError, TermLost
+from coordinator.trust.authority import TrustError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -46,7 +47,7 @@ def main() -> int:
         return _ended(str(error), EXIT_USAGE)
     except (StoodDown, TermLost) as error:
         return _ended(f"stood down: {error}", EXIT_STOOD_DOWN)
-    except (StoreError, BrokerFailed, BrokerMissing, FolderInUse, OSError) as error:
+    except (StoreError, BrokerFailed, BrokerMissing, FolderInUse, TrustError, OSError) as error:
         return _ended(str(error), EXIT_FAILED)
     return 0
 

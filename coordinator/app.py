@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import logging
 import random
-import secrets
 import signal
 import socket
+import ssl
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,21 +19,23 @@ from urllib.parse import urlsplit
 import tornado.httpserver
 import tornado.netutil
 from msgspec.structs import replace
+from tornado.web import Application
 
 from coordinator.broker import Broker
+from coordinator.broker_config import TlsListener
 from coordinator.bus import BrokerAddress, MqttBus
 from coordinator.clock import SystemClock, fresh_ids
 from coordinator.config import Config, settings_of
 from coordinator.data_folder import locked
-from coordinator.dynsec_link import DynsecError
 from coordinator.engine import Engine
 from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
+from coordinator.host_accounts import HostAccounts
 from coordinator.http.app import make_app
-from coordinator.http.services import BrokerForHosts, Services
+from coordinator.http.services import Services
 from coordinator.link_key import link_key
-from coordinator.ports import BrokerAway
 from coordinator.store.sql import SqlStore
+from coordinator.trust.keeper import Keeper, Wanted
 
 log = logging.getLogger("moonfleet")
 
@@ -49,7 +51,8 @@ class Coordinator:
     """One coordinator on one data folder: `async with Coordinator(config, data_dir) as it: ...`
 
     `it.failed()` waits until something ends it that it cannot mend itself. Ports given as 0 are
-    taken free and told by `http_port` and `mqtt_port`.
+    taken free and told by `http_port`, `mqtt_port`, and for the doors `https_port` and
+    `mqtt_tls_port`.
     """
 
     def __init__(self, config: Config, data_dir: Path) -> None:
@@ -57,11 +60,17 @@ class Coordinator:
         self.data_dir = data_dir
         self.http_port = config.server.port
         self.mqtt_port = config.mqtt.port
+        self.https_port = config.network.https_port
+        self.mqtt_tls_port = config.network.mqtt_port
         self.version = _version()
         self._stack = contextlib.AsyncExitStack()
         self._broker: Broker | None = None
         self._loop_task: asyncio.Task[None] | None = None
+        self._keeper_task: asyncio.Task[None] | None = None
+        self._door_sockets: list[socket.socket] = []
         self.engine: Engine
+        self.keeper: Keeper
+        self.accounts: HostAccounts
 
     async def __aenter__(self) -> Coordinator:
         try:
@@ -78,6 +87,8 @@ class Coordinator:
         """Wait for the engine or the broker to give up; raises what ended it."""
         assert self._loop_task is not None
         waiting = [asyncio.shield(self._loop_task)]
+        if self._keeper_task is not None:
+            waiting.append(asyncio.shield(self._keeper_task))
         if self._broker is not None:
             waiting.append(asyncio.ensure_future(self._broker.failed()))
         done, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -90,10 +101,12 @@ class Coordinator:
         config, stack = self.config, self._stack
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack.enter_context(locked(self.data_dir))
-        sockets = _listen(config.server.address, config.server.port)
+        sockets = _listen("server.port", config.server.address, config.server.port)
         self.http_port = sockets[0].getsockname()[1]
         config = replace(config, server=replace(config.server, port=self.http_port))
-        address = await self._broker_address()
+        keeper = self.keeper = await self._open_doors()
+        address = await self._broker_address(keeper)
+        accounts = self.accounts = HostAccounts(config.mqtt, self._broker)
         store = SqlStore(config.database_url or f"sqlite+aiosqlite:///{self.data_dir}/moonfleet.db")
         await store.open()
         stack.push_async_callback(store.close)
@@ -121,57 +134,86 @@ class Coordinator:
             content=content,
             inspector=Inspector(),
             ids=ids,
-            make_credentials=self._make_credentials,
-            broker=self._broker_for_hosts,
+            make_credentials=accounts.make,
+            broker=accounts.broker_here,
             version=self.version,
-            allowed_hosts=(public_host,) if public_host else (),
+            allowed_hosts=keeper.names,
         )
+        if public_host:
+            keeper.also(public_host)
+        app = make_app(services)
+        self._serve(app, sockets, None)
+        log.info("listening on http://%s:%d", config.server.address, self.http_port)
+        if self._door_sockets:
+            self._serve(app, self._door_sockets, keeper.context)
+            log.info("listening on https://%s:%d", config.network.address, self.https_port)
+            self._keeper_task = asyncio.create_task(keeper.run(self.load_certificate))
+            stack.push_async_callback(_ended, self._keeper_task)
+
+    def _serve(
+        self, app: Application, sockets: list[socket.socket], context: ssl.SSLContext | None
+    ) -> None:
+        """One HTTP server on these sockets, ended with the coordinator."""
         server = tornado.httpserver.HTTPServer(
-            make_app(services),
-            max_body_size=config.files.size_max_mb * MB + MB,
+            app,
+            ssl_options=context,
+            max_body_size=self.config.files.size_max_mb * MB + MB,
             max_buffer_size=BODY_BUFFER_BYTES * 4,
             chunk_size=256 * 1024,
         )
         server.add_sockets(sockets)
-        stack.push_async_callback(server.close_all_connections)
-        stack.callback(server.stop)
-        log.info("listening on http://%s:%d", config.server.address, self.http_port)
+        self._stack.push_async_callback(server.close_all_connections)
+        self._stack.callback(server.stop)
 
-    async def _broker_address(self) -> BrokerAddress:
+    async def _open_doors(self) -> Keeper:
+        """The farm's CA, and where the network is open its certificate and its HTTPS port."""
+        network = self.config.network
+        wanted = Wanted(
+            open=bool(network.address),
+            names=network.names,
+            certificate=network.certificate,
+            key=network.key,
+            ca=network.ca,
+        )
+        keeper = Keeper(self.data_dir, wanted)
+        await asyncio.to_thread(keeper.open)
+        if network.address:
+            # bind_sockets takes :: for IPv6 alone; here it stands for all there is.
+            address = None if network.address == "::" else network.address
+            self._door_sockets = _listen("network.https_port", address, network.https_port)
+            self.https_port = self._door_sockets[0].getsockname()[1]
+        return keeper
+
+    async def load_certificate(self) -> None:
+        """Let the broker serve by the certificate that is there now."""
+        if self._broker is not None:
+            self._broker.load_certificate()
+
+    async def _broker_address(self, keeper: Keeper) -> BrokerAddress:
         """Our own broker's address, started here, or the configured one."""
-        mqtt = self.config.mqtt
+        mqtt, network = self.config.mqtt, self.config.network
         if mqtt.host:
-            return BrokerAddress(mqtt.host, mqtt.port, mqtt.username, mqtt.password, mqtt.tls_ca)
+            return BrokerAddress(
+                mqtt.host, mqtt.port, mqtt.username, mqtt.password, mqtt.tls_ca, mqtt.tls
+            )
+        door = None
+        if network.address:
+            door = TlsListener(
+                network.address, network.mqtt_port, keeper.certificate_path, keeper.key_path
+            )
         broker = Broker(
-            self.data_dir / "broker", port=mqtt.port, jitter=random.random, prefix=mqtt.prefix
+            self.data_dir / "broker",
+            port=mqtt.port,
+            jitter=random.random,
+            prefix=mqtt.prefix,
+            door=door,
         )
         await broker.start()
         self._stack.push_async_callback(broker.stop)
         self._broker = broker
-        self.mqtt_port = broker.port
+        self.mqtt_port, self.mqtt_tls_port = broker.port, broker.door_port
         login = broker.coordinator_credentials
         return BrokerAddress("127.0.0.1", broker.port, login.username, login.password)
-
-    async def _make_credentials(self, printer_id: str) -> str:
-        """A new MQTT password for a printer, set at our own broker; told once, never stored."""
-        password = secrets.token_urlsafe(24)
-        if self._broker is not None:
-            try:
-                async with self._broker.rights() as rights:
-                    await rights.ensure_printer(printer_id, password)
-            except DynsecError as error:
-                raise BrokerAway(f"the broker was not told of {printer_id}: {error}") from error
-        return password
-
-    def _broker_for_hosts(self) -> BrokerForHosts:
-        mqtt = self.config.mqtt
-        return BrokerForHosts(
-            host=mqtt.host or "127.0.0.1",
-            port=self.mqtt_port,
-            prefix=mqtt.prefix,
-            tls_ca=mqtt.tls_ca,
-            managed=not mqtt.host,
-        )
 
 
 async def serve(config: Config, data_dir: Path) -> None:
@@ -190,13 +232,13 @@ async def serve(config: Config, data_dir: Path) -> None:
             task.result()
 
 
-def _listen(address: str, port: int) -> list[socket.socket]:
+def _listen(option: str, address: str | None, port: int) -> list[socket.socket]:
     """Bind before anything else is started, so that a taken port is told at once."""
     try:
         return tornado.netutil.bind_sockets(port, address)
     except OSError as error:
         raise PortTaken(
-            f"server.port {port}: cannot listen on {address}: {error.strerror or error}"
+            f"{option} {port}: cannot listen on {address or '::'}: {error.strerror or error}"
         ) from error
 
 

@@ -35,13 +35,17 @@ PENDING_MAX = 20_000
 
 
 class BrokerAddress(Struct, frozen=True):
-    """Where the broker is and how to log in. `tls_ca`: path of a CA file; empty: no TLS."""
+    """Where the broker is and how to log in. `tls`: by the system's CAs, or by `tls_ca`, a file.
+
+    Neither: without TLS. The broker's certificate has to be for `host`.
+    """
 
     host: str
     port: int
     username: str = ""
     password: str = ""
     tls_ca: str = ""
+    tls: bool = False
 
 
 class MqttBus:
@@ -111,8 +115,10 @@ class MqttBus:
         client.max_queued_messages_set(5_000)
         if self._address.username:
             client.username_pw_set(self._address.username, self._address.password)
-        if self._address.tls_ca:
-            client.tls_set(ca_certs=self._address.tls_ca, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+        if self._address.tls or self._address.tls_ca:
+            context = ssl.create_default_context(cafile=self._address.tls_ca or None)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            client.tls_set_context(context)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message

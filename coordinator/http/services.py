@@ -5,7 +5,7 @@ Owns only the list. The composition root fills it; handlers find it as `self.ser
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 
 from msgspec import Struct
 
@@ -23,7 +23,7 @@ class BrokerForHosts(Struct, frozen=True):
     """Where hosts find the broker: told together with a new printer's credentials.
 
     `managed`: the farm runs this broker and has made the account there. Otherwise whoever runs
-    the broker makes it, with the rights of docs/mqtt.md.
+    the broker makes it, with the rights of docs/mqtt.md. `tls`: it is reached by TLS alone.
     """
 
     host: str = "127.0.0.1"
@@ -31,13 +31,14 @@ class BrokerForHosts(Struct, frozen=True):
     prefix: str = ""
     tls_ca: str = ""
     managed: bool = True
+    tls: bool = False
 
 
 class Services(Struct, frozen=True):
     """Everything handlers use.
 
     `allowed_hosts`: names beside the loopback ones under which this server may be addressed,
-    without a port. `ids` draws ids that are never reused.
+    without a port; they may change. `ids` draws ids that are never reused.
     """
 
     engine: Engine
@@ -49,4 +50,4 @@ class Services(Struct, frozen=True):
     clock: Clock = SystemClock()
     broker: Callable[[], BrokerForHosts] = BrokerForHosts
     version: str = ""
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: Collection[str] = ()

@@ -58,6 +58,7 @@ class Keeper:
         self._authority = Authority(data_dir / "trust")
         self._ca_pem = b""
         self._seen: tuple[tuple[int, int], ...] = ()
+        self._also: set[str] = set()
         self.context: ssl.SSLContext = server_context()
         self.names: set[str] = set()
         """Names and addresses of this server as a Host header has them; changed in place."""
@@ -78,6 +79,11 @@ class Keeper:
         """The file of the private key; ours is in the file of its certificate."""
         return Path(self._wanted.key) if self._wanted.certificate else self._authority.server_path
 
+    def also(self, name: str) -> None:
+        """Let this server be addressed by one more name, which its certificate need not have."""
+        self._also.add(name)
+        self.names.add(name)
+
     def calling_names(self) -> tuple[str, ...]:
         """How hosts elsewhere may call this server, the likeliest first."""
         given = [name for name in self._wanted.names if name in self.names]
@@ -91,20 +97,21 @@ class Keeper:
         self._ca_pem = self._authority.pem
         if self._wanted.open:
             self._refresh()
+            self._load()
 
     def _refresh(self) -> str:
-        """Have a certificate that serves, loaded into the context; why it changed, or empty."""
-        why = self._refresh_own() if self._wanted.certificate else self._refresh_ours()
-        if why:
-            try:
-                self.context.load_cert_chain(self.certificate_path, self.key_path)
-            except (ssl.SSLError, OSError) as error:
-                raise TrustError(f"{self.certificate_path}: cannot be served: {error}") from error
-        return why
+        """Have a certificate that serves; why it is another than before, or empty."""
+        return self._refresh_own() if self._wanted.certificate else self._refresh_ours()
+
+    def _load(self) -> None:
+        """Let HTTPS serve by it; on the loop's thread, for there the context is used."""
+        try:
+            self.context.load_cert_chain(self.certificate_path, self.key_path)
+        except (ssl.SSLError, OSError) as error:
+            raise TrustError(f"{self.certificate_path}: cannot be served: {error}") from error
 
     def _refresh_ours(self) -> str:
         wanted = names_of([*self._wanted.names, *machine_names(), *self._addresses()])
-        first = not self.names
         why = self._authority.ensure_server(wanted, self._now())
         self._take_names(self._authority.server_names())
         if self._authority.ends_at - self._now() < WARN_BEFORE:
@@ -112,7 +119,7 @@ class Keeper:
                 "the farm's CA ends on %s: remove the folder trust/ of the data folder, restart,"
                 " and pair every host again before then", f"{self._authority.ends_at:%Y-%m-%d}"
             )  # fmt: skip
-        return why or ("first use" if first else "")
+        return why
 
     def _refresh_own(self) -> str:
         files = (self.certificate_path, self.key_path)
@@ -129,7 +136,7 @@ class Keeper:
         return "its file was replaced"
 
     def _take_names(self, names: Names) -> None:
-        kept = names.texts | set(self._wanted.names)
+        kept = names.texts | set(self._wanted.names) | self._also
         self.names.update(kept)
         self.names.intersection_update(kept)
 
@@ -137,15 +144,20 @@ class Keeper:
         """Look after it for ever; `told` is awaited when listeners have to load it again."""
         while True:
             await asyncio.sleep(every_s)
-            try:
-                why = await asyncio.to_thread(self._refresh)
-            except (TrustError, OSError) as error:
-                # What is being served goes on; the next look may find it whole again.
-                log.error("the certificate of the doors could not be renewed: %s", error)
-                continue
+            await self.look(told)
+
+    async def look(self, told: Callable[[], Awaitable[None]]) -> None:
+        """Look after it once; what is being served goes on when that fails."""
+        try:
+            why = await asyncio.to_thread(self._refresh)
             if why:
-                log.info("new certificate for the doors: %s", why)
-                await told()
+                self._load()
+        except (TrustError, OSError) as error:
+            log.error("the certificate of the doors could not be renewed: %s", error)
+            return
+        if why:
+            log.info("new certificate for the doors: %s", why)
+            await told()
 
 
 def checked_names(texts: tuple[str, ...]) -> None:
