@@ -1,8 +1,8 @@
 """The MQTT side of the coordinator: one paho connection, in and out of the event loop.
 
-Owns the connection, the subscriptions and the decoding of what comes in. Must not decide
-anything: a decoded message is handed to the engine, and that is all. Levels are repeated by the
-engine, so a message that cannot be sent now is dropped here and not queued.
+Owns the connection and the subscriptions. Must not decide anything: what comes in is handed to the
+engine by hearing.py, and that is all. Levels are repeated by the engine, so a message that cannot
+be sent now is dropped here and not queued.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from coordinator.engine import Engine
+from coordinator.hearing import hand_over
 from moonraker_component import wire
 from moonraker_component.wire import Beacon, Command, Desired, JobEvent, Topics
 
@@ -216,16 +217,7 @@ class MqttBus:
         if self._engine is None:
             return
         try:
-            if topic == self._topics.coordinator:
-                self._engine.hear_beacon(wire.decode(Beacon, payload))
-                return
-            printer_id, leaf = self._topics.split(topic)
-            if leaf == "report":
-                self._engine.hear_report(printer_id, wire.decode(wire.Report, payload))
-            elif leaf == "telemetry":
-                self._engine.hear_telemetry(printer_id, wire.decode(wire.Telemetry, payload))
-            elif leaf == "event":
-                self._engine.hear_event(printer_id, wire.decode(wire.Event, payload))
+            hand_over(self._engine, self._topics, topic, payload)
         except wire.WireError as error:
             self._say(topic, f"{topic}: message refused: {error}")
 
