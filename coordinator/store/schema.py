@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coordinator.ports import StoreError
 from coordinator.store.tables import metadata
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in migrations/versions."""
 
-KNOWN = frozenset({"0001", HEAD})
+KNOWN = frozenset({"0001", "0002", HEAD})
 """Every revision that this program can upgrade from."""
 
 VERSION_TABLE = "moonfleet_version"

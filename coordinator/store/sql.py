@@ -26,6 +26,7 @@ from coordinator.store.database import (
     sqlite_file,
 )
 from coordinator.store.failures import told
+from coordinator.store.pairings import PairingRows
 from coordinator.store.people import PeopleRows
 from coordinator.store.reads import Reads
 from coordinator.store.rows import LoadedRows
@@ -45,6 +46,7 @@ class SqlStore:
         self._readers: AsyncEngine | None = None
         self._reads: Reads | None = None
         self.people = PeopleRows(self._write, lambda: self.reads)
+        self.pairings = PairingRows(self._write, lambda: self.reads)
 
     async def open(self) -> None:
         """Check the file, bring the schema up, and get ready to read and write."""

@@ -291,3 +291,18 @@ api_keys = sa.Table(
     _one_of("role", ROLE_WORDS),
     sa.Index(None, "user", "created_at"),
 )
+
+pairings = sa.Table(
+    "pairings",
+    metadata,
+    _words("id", primary_key=True),
+    _words("digest"),
+    _words("printer"),
+    _words("who"),
+    _number("created_at"),
+    _number("expires_at"),
+    _number("used_at", nullable=True),
+    sa.UniqueConstraint("digest"),
+    sa.CheckConstraint("length(id) = 8", name="id"),
+    sa.CheckConstraint("length(digest) = 64", name="digest"),
+)
