@@ -19,6 +19,7 @@ from .attempt import (
     Feed,
     Fetch,
     Pause,
+    Relink,
     Resume,
     Save,
     Say,
@@ -54,7 +55,7 @@ def act(host: Host, now_s: float) -> tuple[Host, Effects]:
     elif order.want in (Want.RUN, Want.PAUSE):
         host, more = _steer(host, attempt, order)
     else:
-        more = ()
+        host, more = _relink(host, attempt, order)
     host, fed = feed(host)
     return host, effects + more + fed
 
@@ -63,6 +64,14 @@ def _prepare(host: Host, order: Order) -> tuple[Host, Effects]:
     attempt = Attempt(order=order)
     host = msgspec.structs.replace(host, attempts=(*host.attempts, attempt))
     return host, (Save(attempt), Fetch(order), Say())
+
+
+def _relink(host: Host, attempt: Attempt, order: Order) -> tuple[Host, Effects]:
+    """Still wanted to prepare: a link that was made anew replaces the one that runs out."""
+    if attempt.phase is not Phase.PREPARING or order.file.url == attempt.order.file.url:
+        return host, ()
+    relinked = msgspec.structs.replace(attempt, order=order)
+    return put(host, relinked), (Relink(attempt.id, order.file.url),)
 
 
 def _start(host: Host, attempt: Attempt, order: Order, now_s: float) -> tuple[Host, Effects]:

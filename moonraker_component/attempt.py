@@ -115,6 +115,13 @@ class Fetch(msgspec.Struct, frozen=True):
     order: Order
 
 
+class Relink(msgspec.Struct, frozen=True):
+    """The download of this attempt goes on with a new link; the one it began with runs out."""
+
+    attempt: str
+    url: str
+
+
 class Save(msgspec.Struct, frozen=True):
     """Write this row durably, before any effect behind it."""
 
@@ -184,6 +191,8 @@ class Say(msgspec.Struct, frozen=True):
     """Something to be reported has changed: send a report now."""
 
 
-Effect = Union[Fetch, Save, Forget, Start, Pause, Resume, Cancel, Feed, LookUp, CleanUp, Say]
+Effect = Union[
+    Fetch, Relink, Save, Forget, Start, Pause, Resume, Cancel, Feed, LookUp, CleanUp, Say
+]
 
 Effects = tuple[Effect, ...]

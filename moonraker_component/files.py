@@ -61,6 +61,12 @@ class HostFiles:
             self._downloads.pop(attempt, None)
         await self._hand_over(lent, wire.host_path(attempt, file.name))
 
+    def relink(self, attempt: str, url: str) -> None:
+        """Let the download for this attempt, if there is one, go on from another URL."""
+        download = self._downloads.get(attempt)
+        if download is not None:
+            download.relink(url)
+
     def stop(self, attempt: str) -> None:
         """End the download for this attempt, if there is one."""
         download = self._downloads.get(attempt)

@@ -23,6 +23,7 @@ from .attempt import (
     Fetch,
     LookUp,
     Pause,
+    Relink,
     Resume,
     Start,
 )
@@ -41,7 +42,7 @@ LOOK_UP_AGAIN_S = 2.0
 
 
 Request = Callable[[], Awaitable[None]]
-Slow = Union[Fetch, Start, Pause, Resume, Cancel, Feed, LookUp, CleanUp]
+Slow = Union[Fetch, Relink, Start, Pause, Resume, Cancel, Feed, LookUp, CleanUp]
 
 
 class Performer:
@@ -54,6 +55,9 @@ class Performer:
         """Begin it in a task of its own."""
         if isinstance(effect, Fetch):
             self._agent.tasks.start(self._fetch(effect.order))
+            return
+        if isinstance(effect, Relink):
+            self._agent.files.relink(effect.attempt, effect.url)
             return
         printer, attempt = self._agent.printer, effect.attempt
         if isinstance(effect, Start):

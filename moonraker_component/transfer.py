@@ -30,6 +30,9 @@ TRANSFER_MAX_S = 6 * 3600.0
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 15.0
 MISMATCHES_MAX = 2
+LINK_STATUSES = frozenset({403, 410})
+"""The link was not made for this attempt, or it has expired, or the attempt has ended."""
+
 TRY_AGAIN_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
@@ -48,6 +51,7 @@ class Download:
     def __init__(self, cache: Cache, file: FileRef, tls_ca: str = "") -> None:
         self._cache = cache
         self._file = file
+        self._url = file.url
         self._verify: Any = tls_ca or True
         self._part = cache.part(file.sha256)
         self._digest = hashlib.sha256()
@@ -57,6 +61,10 @@ class Download:
     def stop(self) -> None:
         """Give up soon; `run` raises Stopped."""
         self._wake.set()
+
+    def relink(self, url: str) -> None:
+        """From the next request on use this URL: the link that was given first runs out."""
+        self._url = url
 
     def run(self, keep: frozenset[str] = frozenset()) -> None:
         """Have the verified file in the cache, or raise TransferError or Stopped.
@@ -133,21 +141,22 @@ class Download:
         headers = {"Accept-Encoding": "identity"}
         if self._have:
             headers["Range"] = f"bytes={self._have}-"
+        url = self._url
         try:
             response = session.get(
-                self._file.url,
+                url,
                 headers=headers,
                 stream=True,
                 verify=self._verify,
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
         except requests.RequestException as error:
-            raise _Broken(f"{_shown(self._file.url)}: {_reason(error)}") from error
+            raise _Broken(f"{_shown(url)}: {_reason(error)}") from error
         with response:
-            self._check_status(response)
+            self._check_status(response, url)
             self._take(response)
 
-    def _check_status(self, response: requests.Response) -> None:
+    def _check_status(self, response: requests.Response, url: str) -> None:
         status = response.status_code
         if status == 206 and self._range_start(response) == self._have:
             return
@@ -155,10 +164,12 @@ class Download:
             self._start_over()  # the server does not resume: what we have is of no use
             if status == 200:
                 return
-            raise _Broken(f"{_shown(self._file.url)}: HTTP {status}, another range than asked for")
-        text = f"{_shown(self._file.url)}: HTTP {status} {response.reason}"
-        if status in TRY_AGAIN_STATUSES:
+            raise _Broken(f"{_shown(url)}: HTTP {status}, another range than asked for")
+        text = f"{_shown(url)}: HTTP {status} {response.reason}"
+        if status in TRY_AGAIN_STATUSES or (status in LINK_STATUSES and url != self._url):
             raise _Broken(text)
+        if status in LINK_STATUSES:
+            raise TransferError("link_refused", f"{text}: the link has ended")
         raise TransferError("download", text)
 
     @staticmethod

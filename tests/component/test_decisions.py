@@ -14,8 +14,10 @@ from moonraker_component.attempt import (
     Forget,
     LookUp,
     Pause,
+    Relink,
     Resume,
     Save,
+    Say,
     Start,
 )
 from moonraker_component.wire import (
@@ -302,6 +304,24 @@ def test_withdraw_while_downloading_ends_it_and_removes_the_file() -> None:
     story.fetched()  # the download ended all the same
     assert outcome(story) == (Outcome.NOT_STARTED, "withdrawn")
     assert story.kinds() == ["CleanUp"]
+
+
+def test_a_new_link_reaches_the_download_that_runs_and_no_other() -> None:
+    story = Story()
+    story.want(Want.PREPARE)
+    story.want(Want.PREPARE)
+    assert story.count(Relink) == 0
+    assert story.order is not None
+    renewed = replace(story.order, file=replace(story.order.file, url="http://127.0.0.1/renewed"))
+    story.generation, story.order = story.generation + 1, renewed
+    story.echo()
+    assert story.effects == (Say(), Relink(ATTEMPT, "http://127.0.0.1/renewed"))
+    story.echo()
+    assert story.count(Relink) == 1
+    assert story.count(Fetch) == 1
+    story.fetched()
+    story.want(Want.PREPARE)
+    assert story.count(Relink) == 1
 
 
 def test_taking_back_needs_a_lease() -> None:

@@ -101,15 +101,37 @@ def test_more_bytes_than_announced_are_refused(web: FileServer, cache: Cache) ->
     assert error.value.cause == "checksum"
 
 
-@pytest.mark.parametrize("status", [403, 404, 410])
-def test_a_final_answer_is_not_asked_for_twice(web: FileServer, cache: Cache, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "cause"), [(403, "link_refused"), (404, "download"), (410, "link_refused")]
+)
+def test_a_final_answer_is_not_asked_for_twice(
+    web: FileServer, cache: Cache, status: int, cause: str
+) -> None:
     file = offer(web, MB)
     web.behaviour.statuses = [status]
     with pytest.raises(TransferError, match=f"HTTP {status}") as error:
         Download(cache, file).run()
-    assert error.value.cause == "download"
+    assert error.value.cause == cause
     assert "secret" not in error.value.message
     assert len(web.behaviour.ranges) == 1
+
+
+def test_a_link_that_ends_meanwhile_is_followed_by_the_new_one(
+    web: FileServer, cache: Cache
+) -> None:
+    file = offer(web, 3 * MB)
+    download = Download(cache, file)
+
+    def second_link_is_given() -> None:
+        if len(web.behaviour.ranges) == 2:  # the first link ends while its answer is on the way
+            web.behaviour.statuses = [410]
+            download.relink(file.url + "&second")
+
+    web.behaviour.cut_after_bytes = [MB]
+    web.behaviour.on_ask = second_link_is_given
+    download.run()
+    assert cache.has(file.sha256)
+    assert len(web.behaviour.ranges) == 3
 
 
 def test_a_passing_trouble_passes(web: FileServer, cache: Cache) -> None:

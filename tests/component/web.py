@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import tornado.http1connection
@@ -25,6 +26,8 @@ class Behaviour:
         self.ignore_ranges = False
         self.ranges: list[str] = []
         """The Range header of each request, or an empty text."""
+        self.on_ask: Callable[[], None] = lambda: None
+        """Called at each request, after its range was noted."""
 
 
 class _Handler(tornado.web.RequestHandler):
@@ -32,6 +35,7 @@ class _Handler(tornado.web.RequestHandler):
         behaviour: Behaviour = self.application.settings["behaviour"]
         wanted = self.request.headers.get("Range", "")
         behaviour.ranges.append(wanted)
+        behaviour.on_ask()
         if behaviour.statuses:
             raise tornado.web.HTTPError(behaviour.statuses.pop(0))
         path = behaviour.folder / name

@@ -40,7 +40,8 @@ def test_it_holds_for_its_attempt_key_and_end_alone() -> None:
     assert judged(made(), attempt=ATTEMPT + "x") is Verdict.FORGED
     assert judged(made(), key=LinkKey(b"l" * 32)) is Verdict.FORGED
     until, proof = parts(made())
-    for forged in (str(int(until) + 1), "0" + until, until + " ", "", "-1", "9" * 40, "\uff11\uff17"):
+    later, wide = str(int(until) + 1), "\uff11\uff17"
+    for forged in (later, "0" + until, until + " ", "", "-1", "9" * 40, wide):
         assert links.judge(KEY, ATTEMPT, forged, proof, NOW_S, LIFE_S) is Verdict.FORGED, forged
     for forged in ("", proof[:-1], proof + "0", proof.upper(), "é" * 64, "0" * 64):
         assert links.judge(KEY, ATTEMPT, until, forged, NOW_S, LIFE_S) is Verdict.FORGED, forged
