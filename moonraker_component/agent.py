@@ -15,7 +15,6 @@ import asyncio
 import logging
 import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -29,6 +28,7 @@ from .attempt import (
     Say,
 )
 from .bed import OwnBed
+from .clock import boottime_s
 from .files import HostFiles
 from .host import Host
 from .identity import computer_id, machine_id
@@ -50,11 +50,6 @@ TICK_MAX_S = 1.0
 COMMANDS_KEPT = 64
 
 Decision = Callable[[Host, float], tuple[Host, Effects]]
-
-
-def boottime_s() -> float:
-    """CLOCK_BOOTTIME: the only clock that a lease is measured by, for it counts suspend."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Agent:
