@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from typing import Literal
+from typing import Literal, get_args
 
 CHUNK_BYTES = 65_536
 CONNECT_DEADLINE_S = 10.0
-CutMode = Literal["refuse", "blackhole"]
+CutMode = Literal["refuse", "blackhole", "up", "down"]
+_MODES: tuple[CutMode, ...] = get_args(CutMode)
 
 
 class CutProxy:
@@ -21,6 +22,8 @@ class CutProxy:
     cut("refuse") resets connections and closes new ones at once, as a host that is there with
     the program gone. cut("blackhole") lets nothing through and closes nothing, as a pulled
     cable: peers learn of it only by their own time-outs; connections of before never wake up.
+    cut("up") and cut("down") lose one direction alone: what those who connect here send, or what
+    they would hear. Nobody new gets through then either, as a handshake needs both.
     """
 
     def __init__(self, upstream_host: str, upstream_port: int) -> None:
@@ -40,7 +43,7 @@ class CutProxy:
 
     @property
     def is_cut(self) -> bool:
-        """Whether nothing passes at the moment."""
+        """Whether it is cut at the moment, in one direction at least."""
         return self._mode is not None
 
     @property
@@ -71,8 +74,8 @@ class CutProxy:
 
     async def cut(self, mode: CutMode = "blackhole") -> None:
         """Let nothing pass from now on; see the class for the modes."""
-        if mode not in ("refuse", "blackhole"):
-            raise ValueError(f"mode {mode!r}: allowed are refuse and blackhole")
+        if mode not in _MODES:
+            raise ValueError(f"mode {mode!r}: allowed are {', '.join(_MODES)}")
         self._mode = mode
         if mode == "refuse":
             await self._drop_all()
@@ -102,7 +105,7 @@ class CutProxy:
         try:
             if self._mode == "refuse":
                 writer.transport.abort()
-            elif self._mode == "blackhole":
+            elif self._mode is not None:
                 self._severed.add(task)
                 await asyncio.Event().wait()  # until heal or stop drops it
             else:
@@ -125,20 +128,22 @@ class CutProxy:
             return  # nobody listens upstream: the peer sees its connection end
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._forward(reader, upstream_writer))
-                group.create_task(self._forward(upstream_reader, writer))
+                group.create_task(self._forward(reader, upstream_writer, "up"))
+                group.create_task(self._forward(upstream_reader, writer, "down"))
         except* ConnectionError:
             pass  # one side reset the connection: so the other is reset, too
         finally:
             upstream_writer.transport.abort()
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: CutMode
+    ) -> None:
         while data := await reader.read(CHUNK_BYTES):
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
             if self.bytes_per_s:
                 await asyncio.sleep(len(data) / self.bytes_per_s)
-            if self._mode is not None:
+            if self._mode in ("refuse", "blackhole", direction):
                 await asyncio.Event().wait()  # what was under way when it was cut is lost
             writer.write(data)
             await writer.drain()

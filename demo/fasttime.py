@@ -1,4 +1,4 @@
-"""Compiles fasttime.c and says how to run a process under it.
+"""Compiles what is preloaded, and says how to run a process under fasttime.c.
 
 Owns the call of the compiler. What the shim does is explained in fasttime.c.
 """
@@ -26,21 +26,21 @@ def require_compiler() -> str:
     return compiler
 
 
-def build(folder: Path) -> Path:
-    """Compile the shim into `folder` unless it is there; return the library's path."""
-    library = folder / "fasttime.so"
-    if library.exists() and library.stat().st_mtime >= _SOURCE.stat().st_mtime:
+def build(folder: Path, source: Path = _SOURCE) -> Path:
+    """Compile a shim into `folder` unless it is there; return the library's path."""
+    library = folder / source.with_suffix(".so").name
+    if library.exists() and library.stat().st_mtime >= source.stat().st_mtime:
         return library
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=folder, suffix=".so")
     os.close(handle)
     command = [require_compiler(), "-O2", "-Wall", "-shared", "-fPIC", "-o", name]
     done = subprocess.run(
-        [*command, str(_SOURCE), "-ldl", "-lpthread"], capture_output=True, text=True, check=False
+        [*command, str(source), "-ldl", "-lpthread"], capture_output=True, text=True, check=False
     )
     if done.returncode:
         Path(name).unlink()
-        raise RuntimeError(f"fasttime.c does not compile:\n{done.stderr}")
+        raise RuntimeError(f"{source.name} does not compile:\n{done.stderr}")
     os.replace(name, library)  # whole or not at all: printers start side by side
     return library
 

@@ -20,7 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from demo import fasttime, hosts, klipper_config
+from demo import fasttime, fulldisk, hosts, klipper_config
 from demo.hosts import REPO
 from demo.klipper_config import Paths
 from demo.mcu.control import SOCKET_PATH_MAX, Control, ControlError
@@ -97,6 +97,7 @@ class VirtualPrinter:
         self._shared = run_dir.resolve() / ".shared"
         self._moonraker_venv = moonraker_venv
         self._klipper = klipper
+        self.disk = fulldisk.Disk(self.paths.run_dir / "full", self._shared)
         self._host = hosts.klipper_host(klipper, self._shared / f"{os.getpid()}.klipper")
         self.mcu, self.klippy, self.moonraker = self._children()
 
@@ -250,8 +251,11 @@ class VirtualPrinter:
         venv = self._moonraker_venv
         python = venv / "bin" / "python" if venv else hosts.moonraker_python()
         fasttime.require_compiler()
-        hurry = fasttime.environment(self._shared, profile.speed)
-        wrong_clock = fasttime.environment(self._shared, 1.0, profile.wall_offset_s)
+        disk = self.disk.environment()
+        hurry = fulldisk.both(fasttime.environment(self._shared, profile.speed), disk)
+        wrong_clock = fulldisk.both(
+            fasttime.environment(self._shared, 1.0, profile.wall_offset_s), disk
+        )
         bed = f"{profile.bed_x_mm:g}x{profile.bed_y_mm:g}x{profile.bed_z_mm:g}"
         mcu = [
             sys.executable, "-m", "demo.mcu", "--link", str(paths.mcu_link),

@@ -135,6 +135,31 @@ async def test_a_black_hole_keeps_connections_open_and_lets_nothing_through(
     healed.close()
 
 
+async def test_one_direction_is_lost_and_the_other_passes(proxy: CutProxy, echo: Echo) -> None:
+    """ "down": what is sent arrives, and no answer comes back. "up": nothing arrives."""
+    old = await Peer.connect(proxy.port)
+    await old.echoed(b"hello")
+    await proxy.cut("down")
+    before = proxy.forwarded_bytes
+    old.writer.write(b"heard")
+    await until("the words reach the server", lambda: proxy.forwarded_bytes == before + 5)
+    new = await Peer.connect(proxy.port)
+    new.writer.write(b"nobody new gets through")
+    await until("the proxy has taken the new connection", lambda: proxy.connections == 2)
+    assert echo.connections == 1
+    await proxy.heal()
+    assert await old.ended()
+    assert await new.ended()
+    healed = await Peer.connect(proxy.port)
+    await healed.echoed(b"again")
+    await proxy.cut("up")
+    before = proxy.forwarded_bytes
+    healed.writer.write(b"lost")
+    await proxy.heal()
+    assert await healed.ended()
+    assert proxy.forwarded_bytes == before
+
+
 async def test_nobody_upstream_ends_the_connection() -> None:
     silent = Echo()
     await silent.start()
@@ -170,5 +195,5 @@ async def test_a_side_that_is_gone_when_the_other_ends_counts_as_reset(
     beneath.close()
     assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
     with pytest.raises(ConnectionResetError):
-        await proxy._forward(reader, writer)
+        await proxy._forward(reader, writer, "up")
     writer.transport.abort()
