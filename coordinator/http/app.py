@@ -12,6 +12,7 @@ from typing import Any
 from tornado.web import Application
 
 from coordinator.http import pages
+from coordinator.http.access_log import log_request
 from coordinator.http.base import Parts, UnknownPath
 from coordinator.http.filing import Filing
 from coordinator.http.live import Live
@@ -32,6 +33,7 @@ def make_app(services: Services, web_dir: Path = pages.WEB_DIR) -> Application:
     handlers += pages.routes(parts, web_dir)
     return Application(
         handlers,
+        log_function=log_request,
         default_handler_class=UnknownPath,
         default_handler_args=parts,
         templates=pages.templates(web_dir),

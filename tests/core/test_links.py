@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from coordinator.core import links
+from coordinator.core.attempts import State
 from coordinator.core.links import LinkKey, Verdict
+from moonraker_component.wire import Phase
+from tests.core.build import Bench
 
 KEY = LinkKey(b"k" * 32)
 ATTEMPT = "0a1b2c3d-attempt"
@@ -76,3 +79,62 @@ def test_a_clock_that_is_set_by_a_little_ends_no_link() -> None:
     for step_s in (-links.CLOCK_STEP_S / 2, -1.0, 1.0):
         assert judged(made(), wall_s=NOW_S + step_s) is Verdict.GOOD
         assert not links.is_due(made(), NOW_S + step_s, PREPARE_S)
+
+
+# ---- in a farm ---------------------------------------------------------------------------------
+
+
+def wanted(bench: Bench) -> tuple[int, str]:
+    """The generation and the link that printer a was given."""
+    printer = bench.farm.printers["a"]
+    assert printer.issued is not None
+    return printer.generation, printer.issued.file.url
+
+
+def preparing() -> Bench:
+    bench = Bench("a")
+    bench.hello()
+    bench.submit(1)
+    bench.round()
+    assert bench.live("a").state is State.ASSIGNED
+    return bench
+
+
+def hears(bench: Bench, phase: Phase = Phase.PREPARING) -> None:
+    """Its host prepares on."""
+    bench.now_s += 1.0
+    bench.tell("a", phase)
+    bench.round()
+
+
+def test_rounds_change_no_link() -> None:
+    bench = preparing()
+    given = wanted(bench)
+    for _ in range(5):
+        hears(bench)
+    assert wanted(bench) == given
+
+
+@pytest.mark.parametrize("jump_s", [-7200.0, 7200.0])
+def test_a_host_that_still_prepares_is_given_a_new_link_once(jump_s: float) -> None:
+    bench = preparing()
+    generation, link = wanted(bench)
+    hears(bench)
+    bench.wall_offset_s += jump_s
+    hears(bench)
+    renewed = wanted(bench)
+    assert renewed[0] == generation + 1
+    assert renewed[1] != link
+    assert links.until_of(renewed[1]) - links.until_of(link) == pytest.approx(jump_s, abs=5.0)
+    hears(bench)
+    assert wanted(bench) == renewed
+
+
+def test_a_host_that_has_the_file_is_given_no_other_link() -> None:
+    bench = preparing()
+    link = wanted(bench)[1]
+    hears(bench, Phase.PREPARED)
+    bench.wall_offset_s += 7200.0
+    hears(bench, Phase.PREPARED)
+    assert bench.live("a").state is State.ARMED
+    assert wanted(bench)[1] == link
