@@ -17,13 +17,16 @@ from coordinator.broker_config import BrokerMissing
 from coordinator.config import ConfigError, load
 from coordinator.data_folder import DEFAULT, FolderInUse
 from coordinator.engine import StoodDown
-from coordinator.ports import StoreError, TermLost
+from coordinator.ports import StoreError, StoreUnusable, TermLost
 from coordinator.trust.authority import TrustError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_STOOD_DOWN = 3
 """Another coordinator reigns: a service manager must not start this one again at once."""
+
+EXIT_UNUSABLE = 4
+"""The database is damaged or of a newer version: started again, it would end the same way."""
 
 
 def main() -> int:
@@ -47,6 +50,8 @@ def main() -> int:
         return _ended(str(error), EXIT_USAGE)
     except (StoodDown, TermLost) as error:
         return _ended(f"stood down: {error}", EXIT_STOOD_DOWN)
+    except StoreUnusable as error:
+        return _ended(str(error), EXIT_UNUSABLE)
     except (StoreError, BrokerFailed, BrokerMissing, FolderInUse, TrustError, OSError) as error:
         return _ended(str(error), EXIT_FAILED)
     return 0

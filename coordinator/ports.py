@@ -31,6 +31,10 @@ class StoreError(Exception):
     """The database could not be read or written; the round it happened in changed nothing."""
 
 
+class StoreUnusable(StoreError):
+    """The database is damaged, or of a newer version: no retry helps, a person has to decide."""
+
+
 class TermLost(StoreError):
     """Another coordinator has taken a higher term: this one must stop."""
 

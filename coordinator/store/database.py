@@ -1,6 +1,6 @@
 """Connections: how each database is opened, and what every connection is told first.
 
-Owns engines, SQLite's PRAGMAs and the check for a damaged file. Must not know the tables.
+Owns engines and SQLite's PRAGMAs. Must not know the tables.
 
 SQLite runs in WAL mode, so that readers never block the writer. The writer commits with
 synchronous=FULL, every time: what is committed is published next and hosts forget what was echoed
@@ -9,7 +9,6 @@ to them, so there is no commit that a power cut may take back. An idle farm writ
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from coordinator.ports import StoreError
-from coordinator.store.failures import DAMAGED, told
 
 BUSY_MS = 10_000
 """How long a statement waits for a lock that another process holds (a backup, a person's tool)."""
@@ -112,17 +110,3 @@ def engine_for(address: URL, use: Use) -> AsyncEngine:
             connection.exec_driver_sql(BEGIN[use])
 
     return engine
-
-
-def prepare_file(path: Path) -> None:
-    """Make an empty file that only its owner may read, if there is none."""
-    with told(f"database {path}"):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))
-
-
-async def check_file(connection: AsyncConnection, path: Path) -> None:
-    """Read all pages of the file; raises StoreError with the way back if it is damaged."""
-    with told(f"database {path}"):
-        found = (await connection.exec_driver_sql("PRAGMA quick_check(1)")).scalar_one()
-    if found != "ok":
-        raise StoreError(f"database {path}: the database is damaged ({found}): {DAMAGED}")

@@ -6,30 +6,26 @@ Owns the translation of SQLAlchemy's errors into StoreError. Must not know what 
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from coordinator.ports import StoreError
+from coordinator.ports import StoreError, StoreUnusable
 from coordinator.store.tables import metadata
 
-DAMAGED = (
-    "stop Moonfleet, move the file aside (with its -wal and -shm) and put the newest backup in its"
-    " place, or save what is left with: sqlite3 FILE .recover | sqlite3 NEW. Hosts put a restored"
-    " database right by themselves"
-)
 FULL = "the disk is full: nothing of this was written; free some space"
+READ_ONLY = "the database cannot be written: look at the file's owner and the mount"
 
 WAYS_BACK = {
     "SQLITE_FULL": FULL,
     "53100": FULL,
-    "SQLITE_CORRUPT": f"the database is damaged: {DAMAGED}",
-    "SQLITE_NOTADB": f"this is no database, or it is damaged: {DAMAGED}",
     "SQLITE_BUSY": "another process holds the database: is a second coordinator or a tool open?",
-    "SQLITE_READONLY": "the database cannot be written: look at the file's owner and the mount",
+    "SQLITE_READONLY": READ_ONLY,
     "SQLITE_CANTOPEN": "the file cannot be opened: does its folder exist, and may it be written?",
     # What SQLite says when the file that readers and writer share finds no room.
     "SQLITE_IOERR_SHMSIZE": FULL,
@@ -38,9 +34,29 @@ WAYS_BACK = {
 """By SQLite's error name (extended names begin with it) or PostgreSQL's sqlstate."""
 
 
+DAMAGE = {
+    "SQLITE_CORRUPT": "the database is damaged",
+    "SQLITE_NOTADB": "this is no database, or it is damaged",
+}
+
+
+def way_back(path: Path | None) -> str:
+    """What to do about a database that cannot be used; `path` is its file where it is known."""
+    file, folder = (path, path.parent) if path is not None else ("FILE", "DIR")
+    return (
+        "nothing of it was changed. Restore the newest backup: moonfleet restore BACKUP --data-dir"
+        f" {folder} --replace (what is there is kept beside it; hosts put a restored farm right by"
+        f" themselves). Without a backup, save what can be read: sqlite3 {file} .dump |"
+        " sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 NEW. See docs/operate.md"
+    )
+
+
 @contextmanager
-def told(doing: str) -> Iterator[None]:
-    """Turn whatever SQLAlchemy raises inside into a StoreError that says what was being done."""
+def told(doing: str, path: Path | None = None) -> Iterator[None]:
+    """Turn whatever SQLAlchemy raises inside into a StoreError that says what was being done.
+
+    `path`: the file of the database, where it is known.
+    """
     try:
         yield
     except IntegrityError as error:
@@ -48,17 +64,23 @@ def told(doing: str) -> Iterator[None]:
     except PoolTimeout as error:
         raise StoreError(f"{doing}: no connection came free: {error}") from error
     except DBAPIError as error:
-        raise StoreError(f"{doing}: {_way_back(error)}") from error
+        raise _failure(doing, path, error.orig) from error
+    except sqlite3.Error as error:
+        raise _failure(doing, path, error) from error
     except (SQLAlchemyError, OSError) as error:
         raise StoreError(f"{doing}: {error}") from error
 
 
-def _way_back(error: DBAPIError) -> str:
-    code = _code(error.orig)
-    for known, text in WAYS_BACK.items():
-        if code == known or code.startswith(known + "_"):
-            return f"{text} ({error.orig})"
-    return str(error.orig)
+def _failure(doing: str, path: Path | None, error: BaseException | None) -> StoreError:
+    code = _code(error)
+    if found := _known(DAMAGE, code):
+        return StoreUnusable(f"{doing}: {found} ({error}): {way_back(path)}")
+    text = _known(WAYS_BACK, code)
+    return StoreError(f"{doing}: {text} ({error})" if text else f"{doing}: {error}")
+
+
+def _known(texts: dict[str, str], code: str) -> str:
+    return next((text for k, text in texts.items() if code == k or code.startswith(k + "_")), "")
 
 
 def _code(original: BaseException | None) -> str:

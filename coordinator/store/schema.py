@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coordinator.ports import StoreError
+from coordinator.ports import StoreError, StoreUnusable
 from coordinator.store.tables import metadata
 
 HEAD = "0003"
@@ -21,24 +21,28 @@ KNOWN = frozenset({"0001", "0002", HEAD})
 VERSION_TABLE = "moonfleet_version"
 
 
-async def bring_up(connection: AsyncConnection) -> None:
-    """Make the schema that of `HEAD`, inside the caller's transaction.
+async def bring_up(connection: AsyncConnection, where: str) -> None:
+    """Make the schema that of `HEAD`, inside the caller's transaction; `where` names it in errors.
 
-    Raises StoreError for a database of a newer Moonfleet or of another program.
+    Raises StoreUnusable for a database of a newer Moonfleet, StoreError for another program's.
     """
-    found = await connection.run_sync(_version)
+    found = await connection.run_sync(_version, where)
     if found == HEAD:
         return
     if found and found not in KNOWN:
-        raise StoreError(
-            f"the database has version {found!r}, this Moonfleet knows versions up to {HEAD!r}: it"
-            " was written by a newer one. Run that one, or restore the backup made before it was"
-            " upgraded; nothing was changed"
-        )
+        raise StoreUnusable(f"database {where}: {too_new(found)}; nothing was changed")
     await connection.run_sync(_upgrade)
 
 
-def _version(connection: sa.Connection) -> str:
+def too_new(found: str) -> str:
+    """What to tell of a database whose version this program does not know."""
+    return (
+        f"it has version {found!r}, this Moonfleet knows versions up to {HEAD!r}: it was written by"
+        " a newer one. Run that one, or restore the backup made before the upgrade"
+    )
+
+
+def _version(connection: sa.Connection, where: str) -> str:
     """The stored version; empty for an empty database."""
     inspector = sa.inspect(connection)
     names = inspector.get_table_names()
@@ -50,8 +54,8 @@ def _version(connection: sa.Connection) -> str:
     strangers = sorted(set(names) & set(metadata.tables))
     if strangers:
         raise StoreError(
-            f"the database holds {', '.join(strangers)} but no version of Moonfleet: it is another"
-            " program's; name an empty one"
+            f"database {where} holds {', '.join(strangers)} but no version of Moonfleet: it is"
+            " another program's; name an empty one"
         )
     return ""
 

@@ -15,16 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from coordinator.core.farm import History, Plan
 from coordinator.lists import HistoryFilter, StoredFile
 from coordinator.ports import StoreError
-from coordinator.store import loading, schema, shelf, writing
-from coordinator.store.database import (
-    GLANCE,
-    Use,
-    check_file,
-    engine_for,
-    parsed,
-    prepare_file,
-    sqlite_file,
-)
+from coordinator.store import loading, shelf, upkeep, writing
+from coordinator.store.database import GLANCE, Use, engine_for, parsed
 from coordinator.store.failures import told
 from coordinator.store.pairings import PairingRows
 from coordinator.store.people import PeopleRows
@@ -52,7 +44,7 @@ class SqlStore:
         """Check the file, bring the schema up, and get ready to read and write."""
         if self._writer is not None:
             raise StoreError("the store is open already")
-        await self._upkeep()
+        await upkeep.prepare(self._address)
         self._writer = engine_for(self._address, Use.WRITE)
         self._readers = engine_for(self._address, Use.READ)
         self._reads = Reads(self._readers)
@@ -129,21 +121,6 @@ class SqlStore:
     async def make_setting(self, key: str, value: bytes) -> None:
         """Keep a value, given as JSON, under a key that has none yet."""
         await self._write(f"making setting {key!r}", lambda c: shelf.make_setting(c, key, value))
-
-    async def _upkeep(self) -> None:
-        path = sqlite_file(self._address)
-        where = str(path or self._address.render_as_string(hide_password=True))
-        if path is not None:
-            prepare_file(path)
-        engine = engine_for(self._address, Use.UPKEEP)
-        try:
-            with told(f"database {where}"):
-                async with engine.begin() as connection:
-                    if path is not None:
-                        await check_file(connection, path)
-                    await schema.bring_up(connection)
-        finally:
-            await engine.dispose()
 
     async def _write(
         self, doing: str, act: Callable[[AsyncConnection], Awaitable[T]], option: str = ""
