@@ -2,7 +2,7 @@
 # Moonfleet's installer: one command per purpose, safe to run again.
 #
 # Owns: what every command shares (messages, dry run, Debian packages, virtual environments)
-# and the commands that only start something here (demo, bench). The checks of `test` live in
+# and the commands that only start something here (demo, bench, chaos). The checks of `test` live in
 # tests/checks.sh, what changes a printer's host beside the component
 # (moonraker_component/install/), what makes a service of the coordinator beside its unit
 # (coordinator/systemd/).
@@ -66,6 +66,7 @@ usage: ./install.sh COMMAND [options]
   demo [args]        a farm with no hardware: three virtual printers and one queue
   test [args]        every check and every test; args go to pytest
   bench NAME [args]  one measurement; its last line is one JSON object
+  chaos [args]       the demo's farm under random faults; its last line is the verdict
   coordinator        run the coordinator on this machine as a service
   host               put Moonfleet's component into the Moonraker on this machine
   uninstall          take out what host and coordinator put in
@@ -296,7 +297,7 @@ setup_test() {
     unlock_setup
 }
 
-# --- demo, bench ----------------------------------------------------------------------
+# --- demo, bench, chaos ----------------------------------------------------------------------
 
 usage_demo() {
     cat <<'TEXT'
@@ -327,6 +328,24 @@ command_bench() {
     start_python tests.bench "$@"
 }
 
+usage_chaos() {
+    cat <<'TEXT'
+usage: ./install.sh chaos [--dry-run] [--minutes N] [--seed S] [args]
+
+Sets up what the demo needs, starts eight virtual printers, and for N minutes (default 10) kills,
+cuts off and slows down parts of the farm at random while jobs flow; then brings everything back.
+What was printed is counted at the virtual printers. A seed is drawn and told if none is given. The
+last line is one JSON object; the status is 1 if a copy was lost, a print harmed, a part printed
+twice that must not be, or a print started on an uncleared bed. Also: --printers N, --speed X,
+--every S (seconds from one fault to the next), --run-dir DIR.
+TEXT
+}
+
+command_chaos() {
+    setup_demo
+    start_python tests.chaos "$@"
+}
+
 start_python() {
     if [ "$DRY_RUN" = 1 ]; then
         say "would run python -m $*"
@@ -350,7 +369,7 @@ main() {
     [ $# -gt 0 ] || bad_usage 'a command is needed'
     shift
     case $command in
-        demo | test | bench | host | coordinator | uninstall) ;;
+        demo | test | bench | chaos | host | coordinator | uninstall) ;;
         --help | -h | help)
             usage
             return
