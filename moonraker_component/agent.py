@@ -78,6 +78,7 @@ class Agent:
             options.cache_quota_mb,
             options.disk_reserve_mb,
             options.mqtt_tls_ca,
+            options.coordinator_url,
         )
         self.performer = Performer(self)
         self.reporter = Reporter(self)

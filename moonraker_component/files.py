@@ -15,9 +15,12 @@ import asyncio
 import logging
 import os
 import shutil
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional
+
+import msgspec
 
 from . import wire
 from .cache import Cache, TransferError
@@ -31,16 +34,26 @@ HANDOVER_MAX_S = 900.0
 
 
 class HostFiles:
-    """Files of this host's attempts. All methods belong to the event loop."""
+    """Files of this host's attempts. All methods belong to the event loop.
+
+    `coordinator_url`: how this host reaches the coordinator; empty: as the orders say.
+    """
 
     def __init__(
-        self, server: Any, data_path: Path, quota_mb: int, reserve_mb: int, tls_ca: str
+        self,
+        server: Any,
+        data_path: Path,
+        quota_mb: int,
+        reserve_mb: int,
+        tls_ca: str,
+        coordinator_url: str = "",
     ) -> None:
         self._server = server
         self._data_path = data_path
         self._quota_bytes = quota_mb * MEBIBYTE
         self._reserve_bytes = reserve_mb * MEBIBYTE
         self._tls_ca = tls_ca
+        self._coordinator_url = coordinator_url
         # One thread: two downloads at once would each get half of the line, and both be late.
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="moonfleet-files")
         self._downloads: dict[str, Download] = {}
@@ -52,7 +65,8 @@ class HostFiles:
         `keep`: sha256 of files that must not be evicted. Raises TransferError or Stopped.
         """
         cache = await self._in_thread(self._open_cache)
-        download = Download(cache, file, self._tls_ca)
+        url = reached(self._coordinator_url, file.url)
+        download = Download(cache, msgspec.structs.replace(file, url=url), self._tls_ca)
         self._downloads[attempt] = download
         try:
             await self._in_thread(download.run, keep)
@@ -65,7 +79,7 @@ class HostFiles:
         """Let the download for this attempt, if there is one, go on from another URL."""
         download = self._downloads.get(attempt)
         if download is not None:
-            download.relink(url)
+            download.relink(reached(self._coordinator_url, url))
 
     def stop(self, attempt: str) -> None:
         """End the download for this attempt, if there is one."""
@@ -141,6 +155,17 @@ class HostFiles:
             raise TransferError("file_manager", f"Moonraker refused {path}: {error}") from error
 
 
+def reached(coordinator_url: str, url: str) -> str:
+    """An order's URL as this host reaches it: not all call the coordinator by the same name."""
+    if not coordinator_url:
+        return url
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return url  # refused by name when it is downloaded
+    return coordinator_url + urllib.parse.urlunsplit(("", "", parts.path, parts.query, ""))
+
+
 def cache_folder(data_path: Path, gcodes: Path) -> Path:
     """Where the cache lies: on the file system of the gcodes root, where no list shows it.
 
@@ -174,4 +199,4 @@ def _sweep(folder: Path, keep: frozenset[str]) -> None:
             _remove_tree(path)
 
 
-__all__ = ["CACHE_FOLDER", "HostFiles", "Stopped", "TransferError", "cache_folder"]
+__all__ = ["CACHE_FOLDER", "HostFiles", "Stopped", "TransferError", "cache_folder", "reached"]

@@ -12,13 +12,14 @@ import asyncio
 import logging
 import random
 import socket
-import ssl
 import sys
 import time
 from typing import Any, Callable, Optional, Protocol
 
 import msgspec
 import paho.mqtt.client as mqtt
+
+from . import tls
 
 KEEPALIVE_S = 15
 """A cut network is noticed after one and a half of these."""
@@ -34,13 +35,17 @@ CONNECT_TIMEOUT_S = 10.0
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where the broker is. `tls_ca`: file with the farm's CA; empty means no TLS."""
+    """Where the broker is. `tls_ca`: file with the farm's CA; `tls`: the system's CAs serve too.
+
+    Neither: no TLS.
+    """
 
     host: str
     port: int
     username: str = ""
     password: str = ""
     tls_ca: str = ""
+    tls: bool = False
 
     def __repr__(self) -> str:
         # The password must not reach a log by way of a traceback or a debug line.
@@ -123,8 +128,8 @@ class Connection:
         client = mqtt.Client(**options)
         if self.address.username:
             client.username_pw_set(self.address.username, self.address.password)
-        if self.address.tls_ca:
-            client.tls_set(ca_certs=self.address.tls_ca, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+        if self.address.tls_ca or self.address.tls:
+            client.tls_set_context(tls.client_context(self.address.tls_ca, self.address.tls))
         client.max_inflight_messages_set(INFLIGHT_MAX)
         client.max_queued_messages_set(QUEUED_MAX)
         client.will_set(will.topic, will.payload, will.qos, will.retain)
@@ -172,7 +177,7 @@ class Connection:
         # paho calls this while it handles the error, and tells it in no other way.
         error = sys.exc_info()[1]
         _draw_delays(client)
-        self._tell_lost(str(error) if error else "cannot be reached")
+        self._tell_lost(tls.told(error) if error else "cannot be reached")
 
     def _on_disconnect(self, client: mqtt.Client, *_: Any) -> None:
         _draw_delays(client)

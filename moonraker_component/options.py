@@ -10,9 +10,14 @@ import os
 import re
 from typing import Any, NamedTuple, Optional
 
+from .tls import is_loopback
+
 PRINTER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 PREFIX = re.compile(r"[^/+#\s][^+#\s]*\Z")
 DEFAULT_PREFIX = "moonfleet/v1"
+URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]+)(:[0-9]{1,5})?/?\Z"
+)
 PORT = 1883
 PORT_TLS = 8883
 TEXT_MAX = 64
@@ -26,7 +31,9 @@ class Options(NamedTuple):
     mqtt_port: int
     mqtt_username: str
     mqtt_password: str
+    mqtt_tls: bool
     mqtt_tls_ca: str
+    coordinator_url: str
     topic_prefix: str
     material: str
     color: str
@@ -64,14 +71,16 @@ class _Reader:
         self._problems: list[str] = []
 
     def read(self) -> Options:
-        ca = self._file("mqtt_tls_ca")
+        ca, tls = self._file("mqtt_tls_ca"), self._flag("mqtt_tls")
         options = Options(
             printer_id=self._match("printer_id", PRINTER_ID, "1 to 64 of A-Z a-z 0-9 _ -"),
-            mqtt_address=self._needed("mqtt_address", "the name or address of the broker"),
-            mqtt_port=self._number("mqtt_port", PORT_TLS if ca else PORT, 1, 65535),
+            mqtt_address=self._broker(ca or tls),
+            mqtt_port=self._number("mqtt_port", PORT_TLS if ca or tls else PORT, 1, 65535),
             mqtt_username=self._secret("mqtt_username"),
             mqtt_password=self._password(),
+            mqtt_tls=tls,
             mqtt_tls_ca=ca,
+            coordinator_url=self._coordinator(),
             topic_prefix=self._match(
                 "topic_prefix",
                 PREFIX,
@@ -98,11 +107,33 @@ class _Reader:
     def _bad(self, name: str, value: str, allowed: str) -> None:
         self._problems.append(f"[moonfleet] {name}: {value!r} will not do, allowed: {allowed}")
 
-    def _needed(self, name: str, allowed: str) -> str:
-        value = self._get(name)
+    def _broker(self, tls: object) -> str:
+        value = self._get("mqtt_address")
         if not value or re.search(r"\s", value):
-            self._bad(name, value, allowed)
+            self._bad("mqtt_address", value, "the name or address of the broker")
+        elif not tls and not is_loopback(value):
+            self._bad(
+                "mqtt_address",
+                value,
+                "this computer alone as long as nothing is encrypted; give mqtt_tls_ca (the CA of"
+                " the broker), or mqtt_tls: True where a public one signed its certificate",
+            )
         return value
+
+    def _coordinator(self) -> str:
+        value = self._get("coordinator_url")
+        if not value:
+            return ""
+        found = URL.match(value)
+        if not found or (found["scheme"] == "http" and not is_loopback(found["host"].strip("[]"))):
+            self._bad("coordinator_url", value, "https:// and a host, or http:// on this computer")
+        return value.rstrip("/")
+
+    def _flag(self, name: str) -> bool:
+        value = self._get(name).lower()
+        if value not in ("", "true", "yes", "on", "1", "false", "no", "off", "0"):
+            self._bad(name, value, "True or False")
+        return value in ("true", "yes", "on", "1")
 
     def _match(self, name: str, pattern: re.Pattern[str], allowed: str, default: str = "") -> str:
         value = self._get(name) or default

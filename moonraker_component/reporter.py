@@ -57,6 +57,7 @@ class Reporter:
                 options.mqtt_username,
                 options.mqtt_password,
                 options.mqtt_tls_ca,
+                options.mqtt_tls,
             ),
             f"moonfleet-{printer}-{agent.session[:8]}",
             self._online(False),

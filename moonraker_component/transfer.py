@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Optional
 import requests
 import urllib3.exceptions
 
+from . import tls
 from .cache import CHUNK_BYTES, Cache, TransferError, disk_error, hash_file
 from .wire import FileRef
 
@@ -74,8 +75,7 @@ class Download:
         file = self._file
         if self._cache.has(file.sha256):
             return
-        if urllib.parse.urlsplit(file.url).scheme not in ("http", "https"):
-            raise TransferError("bad_url", f"{_shown(file.url)!r}: http or https is needed")
+        _check_url(file.url)
         try:
             self._take_up_part()
             self._cache.make_room(file.size_bytes - self._have, keep | {file.sha256})
@@ -147,6 +147,8 @@ class Download:
                 url,
                 headers=headers,
                 stream=True,
+                # Wherever it led to, it would not be what was asked to be verified.
+                allow_redirects=False,
                 verify=self._verify,
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             )
@@ -223,10 +225,27 @@ def _shown(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
+def _check_url(url: str) -> None:
+    """Raise TransferError unless it is one to download from: beyond this computer only by TLS."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        scheme, host = parts.scheme, parts.hostname or ""
+    except ValueError:
+        scheme = host = ""
+    if scheme == "http" and host and not tls.is_loopback(host):
+        raise TransferError(
+            "bad_url",
+            f"{_shown(url)!r}: https is needed beyond this computer; pairing this host again sets"
+            " coordinator_url",
+        )
+    if scheme not in ("http", "https"):
+        raise TransferError("bad_url", f"{url[:200]!r}: http or https is needed")
+
+
 def _reason(error: BaseException) -> str:
     """The innermost reason: requests wraps what urllib3 wraps, and the outer texts hold URLs."""
     while True:
         inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
         if not isinstance(inner, BaseException):
-            return str(error) or type(error).__name__
+            return tls.told(error)
         error = inner

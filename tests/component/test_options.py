@@ -10,7 +10,7 @@ import pytest
 
 from moonraker_component import options
 
-GOOD = {"printer_id": "left", "mqtt_address": "farm.local"}
+GOOD = {"printer_id": "left", "mqtt_address": "127.0.0.1"}
 
 
 class Config:
@@ -84,3 +84,32 @@ def test_the_password_comes_from_file_template_or_option(tmp_path: Path) -> None
     assert by_template.mqtt_password == "from-a-template"
     assert by_option.mqtt_password == "plain"
     assert "s3cret" not in repr(by_file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("mqtt_address", "farm.local", "mqtt_tls_ca"),
+        ("mqtt_address", "192.168.1.5", "mqtt_tls_ca"),
+        ("mqtt_tls", "perhaps", "True or False"),
+        ("coordinator_url", "http://farm.local:8008", "https://"),
+        ("coordinator_url", "https://", "https://"),
+        ("coordinator_url", "https://user@farm.local", "https://"),
+        ("coordinator_url", "https://farm.local/path", "https://"),
+    ],
+)
+def test_beyond_this_computer_only_tls(name: str, value: str, allowed: str) -> None:
+    (told,) = problems(**{name: value})
+    assert name in told
+    assert allowed in told
+
+
+def test_tls_is_by_the_farms_ca_or_by_the_systems(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.touch()
+    away = {**GOOD, "mqtt_address": "farm.local", "coordinator_url": "https://farm.local:8443/"}
+    chosen = options.read(Config(**away, mqtt_tls_ca=str(ca)))
+    assert (chosen.mqtt_port, chosen.mqtt_tls) == (8883, False)
+    assert chosen.coordinator_url == "https://farm.local:8443"
+    chosen = options.read(Config(**away, mqtt_tls="True"))
+    assert (chosen.mqtt_port, chosen.mqtt_tls, chosen.mqtt_tls_ca) == (8883, True, "")
