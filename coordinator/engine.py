@@ -255,8 +255,13 @@ class Engine:
         if presence.is_deaf(self._presence, now.boot_s):
             log.warning("own beacon not heard for a lease: nothing is concluded from silence")
             self.hear_disconnected()
-        await self._stand_or_rise(now)
-        await self._round(now)
+        try:
+            await self._stand_or_rise(now)
+            await self._round(now)
+        except StoreError:
+            # What was reported in this round is gone: our silence, not that of those who spoke.
+            self.hear_disconnected()
+            raise
 
     async def _wait(self) -> None:
         now_s = self._clock.now().boot_s

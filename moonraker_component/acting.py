@@ -36,7 +36,7 @@ CANCEL_AGAIN_S = 60.0
 def act(host: Host, now_s: float) -> tuple[Host, Effects]:
     """Bring what this host does closer to what the newest desired wants, under its lease only."""
     if not host.leased(now_s):
-        return host, ()
+        return feed(host)  # an echo that is too old to act upon still proves that we were heard
     host, effects = _drop_unnamed(host)
     order = host.order
     if order is None:
@@ -155,7 +155,9 @@ def _drop_unnamed(host: Host) -> tuple[Host, Effects]:
 def feed(host: Host) -> tuple[Host, Effects]:
     """The fence lives on echoes while the print is wanted; withdraw and cancel feed nothing."""
     order = host.order
-    if order is None or not order.fence_s or order.want not in (Want.START, Want.RUN, Want.PAUSE):
+    if order is None or not order.fence_s or not host.lease_until_s:
+        return host, ()
+    if order.want not in (Want.START, Want.RUN, Want.PAUSE):
         return host, ()
     attempt = host.attempt(order.attempt)
     if attempt is None or attempt.phase not in RUNNING or not host.view.section:

@@ -86,7 +86,7 @@ def refusals(
         found.append(Reason("offline", "not heard since the coordinator started"))
         return tuple(found)
     silent_s = now_s - contact.heard_s
-    if silent_s > lease_s:
+    if silent_s >= lease_s:
         found.append(Reason("offline", f"silent for {silent_s:.0f} s (limit {lease_s:.0f} s)"))
         return tuple(found)
     if contact.rest_until_s > now_s:

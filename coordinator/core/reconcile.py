@@ -225,10 +225,13 @@ def _unwanted(draft: Draft, attempt: Attempt, job: Job, now: Now) -> str:
         return ""
     if printer.hold or printer.maintenance:
         return printer.hold or "in maintenance"
-    contact = draft.contacts.get(printer.id, Contact())
-    since_s = max(contact.assigned_s, contact.since_s)
-    if attempt.state is State.ASSIGNED and now.boot_s - since_s > draft.settings.prepare_s:
-        return f"not prepared within {draft.settings.prepare_s:.0f} s"
+    contact = draft.contacts.get(printer.id)
+    if attempt.state is State.ASSIGNED and contact is not None:
+        # Counted in this reign alone: before its host was heard, it may print what this database,
+        # restored from a backup, still calls assigned.
+        since_s = max(contact.assigned_s, contact.since_s)
+        if now.boot_s - since_s > draft.settings.prepare_s:
+            return f"not prepared within {draft.settings.prepare_s:.0f} s"
     report = printer.report
     if attempt.phase is not Phase.PREPARED or report is None or not report.refusals:
         return ""

@@ -569,3 +569,15 @@ def test_the_start_names_everything_that_klipper_checks() -> None:
     )
     assert (start.bed_token, start.fence_s) == ("bed-1", 60.0)
     assert FILE.name in start.path
+
+
+def test_an_echo_that_is_too_old_to_act_upon_still_feeds_the_fence() -> None:
+    """The fence stands at the echoed sending + fence_s, not at the last echo that was in time."""
+    story = Story().print(fence_s=120.0)
+    story.wait(5.0)
+    told = story.report()
+    sent_s = story.now_s
+    story.wait(LEASE_S + 1.0)
+    story.echo(told)
+    (fed,) = [effect for effect in story.effects if isinstance(effect, Feed)]
+    assert fed.until_s == sent_s + 120.0

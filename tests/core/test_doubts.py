@@ -342,3 +342,26 @@ def test_a_person_tells_what_an_unknown_attempt_left_on_the_bed(
     with pytest.raises(requests.Conflict, match="already ended"):
         bench.ask(requests.settle, attempt.id, seen)
     assert WHO.name in bench.farm.attempts[attempt.id].message
+
+
+def test_a_restart_takes_nothing_back_before_its_host_was_heard() -> None:
+    """The computer is up for days: that is no time in which a host has failed to prepare."""
+    bench = with_job("a")
+    attempt = bench.live("a")
+    bench.farm.contacts.clear()
+    bench.farm.reign = replace(bench.farm.reign, connected_s=None)
+    bench.round(1e6)
+    assert bench.farm.attempts[attempt.id].state is State.ASSIGNED
+    bench.report("a")
+    bench.round()
+    bench.report("a")
+    bench.round(bench.farm.settings.prepare_s + 1.0)
+    assert "not prepared within" in bench.farm.attempts[attempt.id].message
+
+
+def test_who_has_just_been_given_up_as_silent_gets_nothing_in_the_same_round() -> None:
+    bench = with_job("a")
+    attempt = bench.live("a")
+    bench.round(bench.farm.settings.lease_s)
+    assert bench.farm.attempts[attempt.id].state is State.ENDED
+    assert bench.on("a") is None

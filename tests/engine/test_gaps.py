@@ -111,3 +111,28 @@ async def test_who_hears_no_beacons_does_not_conclude_that_none_come(bench: Benc
         bench.report("a", observed=(term + 7, 1))
         await bench.turn(5.0)
     assert bench.engine.farm.reign.term == term + 8
+
+
+async def test_what_was_reported_to_a_round_that_failed_is_no_silence(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full for longer than the grace: the hosts have spoken, nobody could listen."""
+    await bench.add("a")
+    await bench.submit()
+    await bench.turn()
+    attempt = await bench.printing("a")
+
+    async def refuse(*_: object) -> None:
+        raise StoreError("disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(bench.store, "commit", refuse)
+        full.setattr(bench.store, "confirm", refuse)
+        bench.clock.now_s += GRACE_S + LEASE_S
+        bench.tell("a", Phase.PRINTING, attempt)
+        with pytest.raises(StoreError, match="disk is full"):
+            await bench.ask(lambda _draft, _now: None)
+    await bench.turn()
+    assert bench.live("a").state is State.STARTED
+    await bench.turn(GRACE_S + LEASE_S)
+    assert bench.live("a").state is State.LOST
