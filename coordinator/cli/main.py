@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from coordinator.cli import commands
+from coordinator.cli import commands, safekeeping
 from coordinator.cli.client import DEFAULT_URL, EXIT_OK, Client, CliError
 from coordinator.cli.output import Output
 from coordinator.cli.submit import submit
@@ -98,6 +98,12 @@ def parser() -> argparse.ArgumentParser:
     live = add("watch", watch, "watch the farm, or one job to its end")
     live.add_argument("id", metavar="ID", nargs="?", default="")
     add("farm", commands.show_farm, "show the coordinator and its counts")
+    safekeeping.add_backup(
+        add("backup", safekeeping.backup, "save the farm into one file, also while it runs")
+    )
+    safekeeping.add_restore(
+        add("restore", safekeeping.restore, "make a data folder of a backup; stop the farm first")
+    )
     return top
 
 
