@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from coordinator.engine import Engine
 from coordinator.hearing import hand_over
+from coordinator.mailbox import TELL_S, Letter, Mailbox
 from moonraker_component import wire
 from moonraker_component.wire import Beacon, Command, Desired, JobEvent, Topics
 
@@ -31,8 +33,15 @@ log = logging.getLogger("moonfleet.bus")
 KEEPALIVE_S = 10
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MAX_S = 15.0
-PENDING_MAX = 20_000
-"""Messages between paho's thread and the loop; beyond it telemetry is dropped."""
+TAKEN_AT_ONCE = 500
+"""Messages given to the engine before the loop may do something else."""
+
+FLOOD_SHOWN_S = TELL_S + 10.0
+"""How long a printer is shown to say too much after it was told last."""
+
+SAY_AGAIN_S = 60.0
+TOLD_MAX = 400
+"""A host that sends one bad message after another fills no log; nor does a long one."""
 
 
 class BrokerAddress(Struct, frozen=True):
@@ -58,7 +67,9 @@ class MqttBus:
         self._topics = Topics(prefix)
         self._engine: Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pending = 0
+        self._mailbox = Mailbox(self._knows)
+        self._look_again: asyncio.TimerHandle | None = None
+        self._refused_s: dict[str, float] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
         self._refused = ""
@@ -80,6 +91,8 @@ class MqttBus:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._look_again is not None:
+            self._look_again.cancel()
         if self.connected:
             away = wire.encode(Beacon(online=False, version=self._version))
             info = self._client.publish(self._topics.coordinator, away, qos=1, retain=True)
@@ -187,10 +200,9 @@ class MqttBus:
             # An old copy proves nothing: hosts report again within a third of a lease, and the
             # beacon of a reign that ended must not make this one stand down.
             return
-        if self._pending > PENDING_MAX and message.qos == 0:
-            return
-        self._pending += 1
-        self._in_loop(lambda: self._hear(message.topic, bytes(message.payload)))
+        letter = self._letter(message.topic, bytes(message.payload))
+        if self._mailbox.put(letter, time.monotonic()):
+            self._in_loop(self._empty_mailbox)
 
     def _in_loop(self, act: Callable[[], None]) -> None:
         """From paho's thread into ours; the loop may be gone when we are stopping."""
@@ -200,6 +212,7 @@ class MqttBus:
     def _note_connected(self) -> None:
         self.connected = True
         self._said.clear()
+        self._refused_s.clear()
         log.info("connected to %s:%d", self._address.host, self._address.port)
         if self._engine is not None:
             self._engine.hear_connected()
@@ -212,19 +225,46 @@ class MqttBus:
 
     # ---- in -----------------------------------------------------------------------------------
 
-    def _hear(self, topic: str, payload: bytes) -> None:
-        self._pending -= 1
+    def _knows(self, printer_id: str) -> bool:
+        return self._engine is not None and printer_id in self._engine.farm.printers
+
+    def _letter(self, topic: str, payload: bytes) -> Letter:
+        if topic == self._topics.coordinator:
+            return Letter(topic, payload)
+        printer_id, _, leaf = topic.removeprefix(f"{self._topics.prefix}/printers/").partition("/")
+        return Letter(topic, payload, printer_id, leaf)
+
+    def _empty_mailbox(self) -> None:
+        """Give the engine what came in, a bounded part of it at a time."""
+        if self._look_again is not None:
+            self._look_again.cancel()
+        now_s = time.monotonic()
+        letters, again_s = self._mailbox.take(TAKEN_AT_ONCE, now_s)
+        for letter in letters:
+            self._hear(letter, now_s)
+        for printer_id, text in self._mailbox.floods(now_s).items():
+            log.warning("%s: %s", printer_id or "printers that are not of the farm", text)
+            if self._engine is not None and printer_id:
+                self._engine.hear_flood(printer_id, FLOOD_SHOWN_S)
+        if again_s is not None and self._loop is not None:
+            self._look_again = self._loop.call_later(again_s, self._empty_mailbox)
+
+    def _hear(self, letter: Letter, now_s: float) -> None:
         if self._engine is None:
             return
         try:
-            hand_over(self._engine, self._topics, topic, payload)
+            hand_over(self._engine, self._topics, letter.topic, letter.payload)
         except wire.WireError as error:
-            self._say(topic, f"{topic}: message refused: {error}")
+            owner = letter.printer if self._knows(letter.printer) else ""
+            key = f"{owner}/{letter.leaf}"
+            if now_s - self._refused_s.get(key, float("-inf")) >= SAY_AGAIN_S:
+                self._refused_s[key] = now_s
+                log.warning(
+                    "%s: message refused: %s", letter.topic[:TOLD_MAX], str(error)[:TOLD_MAX]
+                )
 
     def _say(self, key: str, text: str) -> None:
         """Log a trouble once, until it changes or the connection is renewed."""
         if self._said.get(key) != text:
-            if len(self._said) > 1_000:
-                self._said.clear()
             self._said[key] = text
             log.warning("%s", text)

@@ -83,6 +83,11 @@ FLEETING_EVENTS = frozenset({"layer"})
 NOTES_KEPT = 200
 """Notes that are logged once as long as they keep coming, not with every report."""
 
+NOTES_EACH_S = 60.0
+NOTES_MAX = 60
+NOTE_TEXT_MAX = 400
+"""At most so many notes in so many seconds, and so many characters of each."""
+
 
 def _log_unkept(kept: asyncio.Future[Any]) -> None:
     """An event that could not be stored is lost to the history, and to nothing else."""
@@ -115,6 +120,8 @@ class Engine:
         self._beat_s = 0.0
         self._dropped = 0
         self._noted: list[str] = []
+        self._notes_since_s = 0.0
+        self._notes_logged = 0
 
     # ---- what comes in --------------------------------------------------------------------
 
@@ -161,6 +168,18 @@ class Engine:
             return
         self.events = [*self.events[-199:], (printer_id, event)]
         kept.add_done_callback(_log_unkept)
+
+    def hear_flood(self, printer_id: str, shown_s: float) -> None:
+        """A host says more than is taken: shown on its printer for so long, in memory only."""
+
+        def note(draft: Draft, now: Now) -> None:
+            contact = draft.contacts.get(printer_id)
+            if contact is not None:
+                until_s = now.boot_s + shown_s
+                draft.put_contact(printer_id, replace(contact, flood_until_s=until_s))
+
+        if self._submit(note) is None:
+            log.warning("inbox was full: the flood of %s is not shown", printer_id)
 
     def hear_beacon(self, beacon: Beacon) -> None:
         """Our own beacon proves our connection; another's may mean standing down."""
@@ -293,7 +312,7 @@ class Engine:
             raise
         self._note_outranked(plan, now)
         self.farm.apply(draft)
-        self._log_notes(plan.notes)
+        self._log_notes(plan.notes, now.boot_s)
         for answer, result in answers:
             if not answer.done():
                 answer.set_result(result)
@@ -301,11 +320,19 @@ class Engine:
         for listener in self.listeners:
             listener(plan)
 
-    def _log_notes(self, notes: tuple[str, ...]) -> None:
+    def _log_notes(self, notes: tuple[str, ...], now_s: float) -> None:
+        """Each once as long as it keeps coming, and a few a minute: hosts may invent new ones."""
+        if now_s - self._notes_since_s >= NOTES_EACH_S:
+            if self._notes_logged > NOTES_MAX:
+                log.warning("%d more notes were not logged", self._notes_logged - NOTES_MAX)
+            self._notes_since_s, self._notes_logged = now_s, 0
         for note in notes:
-            if note not in self._noted:
-                log.warning("%s", note)
-                self._noted = [*self._noted[1 - NOTES_KEPT :], note]
+            if note in self._noted:
+                continue
+            self._noted = [*self._noted[1 - NOTES_KEPT :], note]
+            self._notes_logged += 1
+            if self._notes_logged <= NOTES_MAX:
+                log.warning("%s", note[:NOTE_TEXT_MAX])
 
     def _drain(self, draft: Draft, now: Now) -> list[tuple[asyncio.Future[Any], Any]]:
         """Fold what waits, in order; each item on a draft of its own, all or nothing."""

@@ -54,7 +54,8 @@ class Contact(Struct, frozen=True):
     Times are the coordinator's CLOCK_BOOTTIME. `klipper_s`: the last report in which Moonraker
     had a connection to Klipper. `sequence`: the newest report committed, to be echoed. `left_s`:
     the print's time left by telemetry. `assigned_s`: when its attempt was assigned.
-    `rest_until_s`: nothing is placed before, after a start that came to nothing.
+    `rest_until_s`: nothing is placed before, after a start that came to nothing. `flood_until_s`:
+    nor while its host says more than is taken.
     """
 
     session: str = ""
@@ -65,6 +66,7 @@ class Contact(Struct, frozen=True):
     left_s: float | None = None
     assigned_s: float = 0.0
     rest_until_s: float = 0.0
+    flood_until_s: float = 0.0
 
 
 def settled(contact: Contact, now_s: float, lease_s: float) -> bool:
@@ -92,5 +94,7 @@ def refusals(
     if contact.rest_until_s > now_s:
         rest_s = contact.rest_until_s - now_s
         found.append(Reason("resting", f"a start came to nothing; tried again in {rest_s:.0f} s"))
+    if contact.flood_until_s > now_s:
+        found.append(Reason("flooding", "its host sends more messages than are taken"))
     found.extend(report.refusals)
     return tuple(found)
