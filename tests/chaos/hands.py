@@ -84,7 +84,7 @@ class Hands:
 
     async def _begin(self, fault: Fault) -> None:
         if fault.lane is Lane.CENTRE:
-            await self._kill_centre(fault.kind)
+            await self._strike_centre(fault.kind)
         elif fault.lane is Lane.NETWORK:
             await _disturb(self._farm.proxies[fault.printer], fault)
         elif fault.lane is Lane.HTTP:
@@ -96,6 +96,8 @@ class Hands:
 
     async def _end(self, fault: Fault) -> None:
         if fault.lane is Lane.CENTRE:
+            if fault.kind is Kind.FREEZE_COORDINATOR:
+                os.kill(self._farm.coordinator.pid, signal.SIGCONT)
             await self._farm.start_coordinator()
         elif fault.lane is Lane.NETWORK:
             await _undisturb(self._farm.proxies[fault.printer])
@@ -108,9 +110,11 @@ class Hands:
         else:
             await self._bring_back(self._farm.printers[fault.printer])
 
-    async def _kill_centre(self, kind: Kind) -> None:
+    async def _strike_centre(self, kind: Kind) -> None:
         # By their own ids: they share a process group.
         coordinator, brokers = self._farm.coordinator, broker_pids(self._farm.data_dir)
+        if kind is Kind.FREEZE_COORDINATOR:
+            os.kill(coordinator.pid, signal.SIGSTOP)
         if kind in (Kind.KILL_COORDINATOR, Kind.KILL_BOTH):
             os.kill(coordinator.pid, signal.SIGKILL)
             await coordinator.wait()

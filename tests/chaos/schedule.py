@@ -28,6 +28,7 @@ class Kind(StrEnum):
     KILL_COORDINATOR = "kill_coordinator"
     KILL_BROKER = "kill_broker"
     KILL_BOTH = "kill_coordinator_and_broker"
+    FREEZE_COORDINATOR = "freeze_coordinator"
     KILL_MOONRAKER = "kill_moonraker"
     KILL_KLIPPER = "kill_klipper"
     KILL_HOST = "kill_host"
@@ -71,6 +72,7 @@ HABITS: dict[Kind, Habit] = {
     Kind.KILL_COORDINATOR: Habit(Lane.CENTRE, 1.5, 0.5, 15.0),
     Kind.KILL_BROKER: Habit(Lane.CENTRE, 1.5, 0.0, 0.0),
     Kind.KILL_BOTH: Habit(Lane.CENTRE, 0.8, 0.5, 25.0),
+    Kind.FREEZE_COORDINATOR: Habit(Lane.CENTRE, 0.8, 0.5, 25.0),
     Kind.KILL_MOONRAKER: Habit(Lane.PROCESSES, 3.0, 0.0, 30.0),
     Kind.KILL_KLIPPER: Habit(Lane.PROCESSES, 1.5, 0.0, 30.0),
     Kind.KILL_HOST: Habit(Lane.PROCESSES, 2.0, 0.0, 50.0),
