@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import json
 import logging
@@ -26,7 +27,7 @@ import secrets
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ class Broker:
         self._keeper: asyncio.Task[None] | None = None
         self._last_lines: collections.deque[str] = collections.deque(maxlen=_LOG_LINES_KEPT)
         self._passwords: dict[str, str] = {}
+        self._one_admin = asyncio.Lock()
 
     @property
     def port(self) -> int:
@@ -111,9 +113,17 @@ class Broker:
         """The account for the coordinator's own messages."""
         return self._credentials(broker_acl.COORDINATOR_USERNAME)
 
-    def rights(self) -> Dynsec:
-        """Return a way to the accounts: `async with broker.rights() as rights`."""
-        return Dynsec(HOST, self._port, self.admin_credentials, prefix=self._prefix)
+    @contextlib.asynccontextmanager
+    async def rights(self) -> AsyncIterator[Dynsec]:
+        """A way to the accounts: `async with broker.rights() as rights`.
+
+        One at a time: there is one connection per account, and a second would end the first.
+        """
+        async with (
+            self._one_admin,
+            Dynsec(HOST, self._port, self.admin_credentials, prefix=self._prefix) as rights,
+        ):
+            yield rights
 
     async def start(self) -> None:
         """Start it and wait until it answers; raises BrokerFailed or BrokerMissing."""

@@ -19,11 +19,19 @@ import msgspec
 from coordinator import broker_acl
 from coordinator.broker_acl import Acl
 from coordinator.trust import contexts
+from moonraker_component import wire
 
-MESSAGE_BYTES_MAX = 1024 * 1024
+# What is larger is no message of ours: it is answered, and not passed on.
+MESSAGE_BYTES_MAX = wire.PAYLOAD_MAX_BYTES
+# Whoever sends a larger packet is cut off before the broker holds it.
+PACKET_BYTES_MAX = 4 * MESSAGE_BYTES_MAX
 CONNECTIONS_MAX = 2048
 INFLIGHT_MAX = 100
-QUEUED_MAX = 1000
+# For each client that does not read as fast as it is told; the coordinator is told by all.
+QUEUED_MAX = 5000
+QUEUED_BYTES_MAX = 32 * 1024 * 1024
+# Ours are 10 to 60 s. A client that may be silent for longer would hold its place when it is dead.
+KEEPALIVE_MAX_S = 120
 # Every level is published again within a lease, so little is lost with the broker's memory;
 # a rare write spares the SD card.
 AUTOSAVE_S = 300
@@ -124,6 +132,9 @@ def config_text(
         f"autosave_interval {autosave_s}",
         f"max_inflight_messages {INFLIGHT_MAX}",
         f"max_queued_messages {QUEUED_MAX}",
+        f"max_queued_bytes {QUEUED_BYTES_MAX}",
+        f"max_keepalive {KEEPALIVE_MAX_S}",
+        f"max_packet_size {PACKET_BYTES_MAX}",
         f"message_size_limit {MESSAGE_BYTES_MAX}",
         "persistent_client_expiration 1d",
         "log_dest stdout",
@@ -132,7 +143,7 @@ def config_text(
         "log_type warning",
         "log_type notice",
         f"listener {port} 127.0.0.1",
-        f"max_connections {CONNECTIONS_MAX}",
+        *_LISTENER_LIMITS,
     ]
     if door is not None:
         lines += _door_lines(door)
@@ -142,12 +153,20 @@ def config_text(
     return "\n".join(lines) + "\n"
 
 
+_LISTENER_LIMITS = (
+    f"max_connections {CONNECTIONS_MAX}",
+    # A client that says the id of another one ends the other's connection. So the id is the
+    # account's name, whatever a client says: one connection per account, and nobody else's.
+    "use_username_as_clientid true",
+)
+
+
 def _door_lines(door: TlsListener) -> list[str]:
     # Without an address it listens on IPv6 and IPv4; "::" would be IPv6 alone.
     address = "" if door.address == "::" else f" {door.address}"
     return [
         f"listener {door.port}{address}",
-        f"max_connections {CONNECTIONS_MAX}",
+        *_LISTENER_LIMITS,
         f"certfile {door.certificate.absolute()}",
         f"keyfile {door.key.absolute()}",
         f"tls_version {contexts.MOSQUITTO_TLS_MIN}",
