@@ -34,6 +34,9 @@ from coordinator.host_accounts import HostAccounts
 from coordinator.http.app import make_app
 from coordinator.http.services import Services
 from coordinator.link_key import link_key
+from coordinator.people.passwords import HashCost
+from coordinator.people.people import People
+from coordinator.people.rules import Lifetimes
 from coordinator.store.sql import SqlStore
 from coordinator.trust.keeper import Keeper, Wanted
 
@@ -131,6 +134,7 @@ class Coordinator:
         services = Services(
             engine=self.engine,
             store=store,
+            people=self._people(store),
             content=content,
             inspector=Inspector(),
             ids=ids,
@@ -149,6 +153,17 @@ class Coordinator:
             log.info("listening on https://%s:%d", config.network.address, self.https_port)
             self._keeper_task = asyncio.create_task(keeper.run(self.load_certificate))
             stack.push_async_callback(_ended, self._keeper_task)
+
+    def _people(self, store: SqlStore) -> People:
+        options = self.config.people
+        people = People(
+            store.people,
+            SystemClock(),
+            HashCost(options.hash_memory_kib, options.hash_passes),
+            Lifetimes(options.session_idle_s, options.session_max_s),
+        )
+        self._stack.callback(people.close)
+        return people
 
     def _serve(
         self, app: Application, sockets: list[socket.socket], context: ssl.SSLContext | None

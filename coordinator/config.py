@@ -85,6 +85,15 @@ class FarmOptions(Struct, frozen=True, forbid_unknown_fields=True):
     rest_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
 
 
+class PeopleOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long a session lasts, unused and at all, and what checking a password costs."""
+
+    session_idle_s: Annotated[float, Meta(ge=60, le=31536000)] = 604800.0
+    session_max_s: Annotated[float, Meta(ge=60, le=31536000)] = 2592000.0
+    hash_memory_kib: Annotated[int, Meta(ge=8, le=1048576)] = 32768
+    hash_passes: Annotated[int, Meta(ge=1, le=100)] = 3
+
+
 class FileOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """The stored G-code: largest file, and disk space that is never used up."""
 
@@ -99,6 +108,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     mqtt: MqttOptions = MqttOptions()
     network: NetworkOptions = NetworkOptions()
     farm: FarmOptions = FarmOptions()
+    people: PeopleOptions = PeopleOptions()
     files: FileOptions = FileOptions()
     database_url: str = ""
 

@@ -82,7 +82,9 @@ async def main_job(args: argparse.Namespace) -> int:
         port = HTTP_PORT
     farm = DemoFarm(args.run_dir, profiles, OPTIONS, http_port=port, klipper=args.klipper)
     async with farm:
-        screen.say(f"dashboard: {farm.url}/")
+        screen.say(
+            f"dashboard: {farm.url}/  name: {farm.login.name}  password: {farm.login.password}"
+        )
         for name in farm.printers:
             await farm.clear_bed(name)
         screen.say("beds are clear, said a person; from now on the ejection macro says it")
@@ -148,7 +150,11 @@ async def _stay(farm: DemoFarm, screen: Screen) -> int:
             f"faults: {sys.executable} -m demo.ctl {printer.paths.control} status"
         )
     moonfleet = Path(sys.executable).with_name("moonfleet")
-    screen.say(f"  another job: {moonfleet} --url {farm.url} submit {FILE}")
+    screen.say(
+        f"  another job: {moonfleet} submit --url {farm.url} "
+        f"--key-file {farm.login.key_path} {FILE}"
+    )
+    screen.say("  (the key in that file says who asks; `moonfleet login` makes one of your own)")
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -2,7 +2,8 @@
 
 Owns the coordinator's process, one cutting proxy per printer between it and the broker, and the
 joining of printers to the farm. It judges nothing: see verdict.py. Everything listens on
-loopback, on free ports unless one is given.
+loopback, on free ports unless one is given. `get` and `post` ask as the farm's admin; whoever asks
+by other means takes `headers`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from demo import hosts
 from demo.cut import CutProxy
 from demo.hosts import REPO
+from demo.login import Login, LoginError, bearer
 from demo.printer import VirtualPrinter, free_port
 from demo.processes import Child
 from demo.profile import Profile
@@ -74,6 +76,8 @@ class DemoFarm:
         self.http_port = http_port or free_port()
         self.mqtt_port = free_port()
         self.data_dir = self.run_dir / "coordinator"
+        self.login = Login(self.run_dir)
+        self.headers: dict[str, str] = {}
         self.printers: dict[str, VirtualPrinter] = {}
         self.proxies: dict[str, CutProxy] = {}
         self._klipper, self._with_section = klipper, with_section
@@ -130,7 +134,9 @@ class DemoFarm:
             if not self.coordinator.running:
                 raise FarmError(f"the coordinator ended:\n{self.coordinator.tail()}")
             try:
-                await self.get("/farm")
+                self.headers = bearer(await asyncio.to_thread(self.login.key, self.url))
+            except LoginError as error:
+                raise FarmError(f"{error}\nforget the farm of the last demo: --fresh") from error
             except OSError:
                 return False
             return True
@@ -272,7 +278,8 @@ class DemoFarm:
         return dict(added["credentials"])
 
     def _request(self, method: str, path: str, data: bytes | None) -> Any:
-        request = urllib.request.Request(f"{self.url}/api/v1{path}", data, method=method)
+        url = f"{self.url}/api/v1{path}"
+        request = urllib.request.Request(url, data, self.headers, method=method)
         json_body = data is not None and data[:1] == b"{"
         request.add_header(
             "Content-Type", "application/json" if json_body else "application/octet-stream"

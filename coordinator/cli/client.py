@@ -29,6 +29,7 @@ EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_NOT_FOUND = 4
 EXIT_NOT_DONE = 5
+EXIT_NOT_ALLOWED = 6
 
 
 class CliError(Exception):
@@ -43,6 +44,12 @@ class CliError(Exception):
 
 class Refused(CliError):
     """The coordinator said no."""
+
+
+class NotAllowed(CliError):
+    """Nobody is logged in, or whoever is may not do this."""
+
+    code = EXIT_NOT_ALLOWED
 
 
 class Usage(CliError):
@@ -70,15 +77,17 @@ class NotDone(CliError):
 
 
 class Client:
-    """One coordinator at `url`."""
+    """One coordinator at `url`, asked with an API key (empty: as nobody)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = "") -> None:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise Usage(f"--url {url!r}: must begin with http:// or https://")
         self._session = requests.Session()
         # A proxy of the environment is for the world outside, not for this machine.
         self._session.trust_env = False
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._session.headers.update(self.headers)
 
     def get(self, path: str, **query: Any) -> Json:
         given = {name: value for name, value in query.items() if value not in (None, "")}
@@ -89,6 +98,9 @@ class Client:
 
     def patch(self, path: str, body: Json) -> Json:
         return self._ask("PATCH", path, json=body)
+
+    def delete(self, path: str) -> Json:
+        return self._ask("DELETE", path)
 
     def pages(self, path: str, key: str, limit: int, **query: Any) -> Iterator[Json]:
         """Items of a list, over its pages, `limit` of them at most."""
@@ -138,6 +150,7 @@ class Client:
 
     def _ask(self, method: str, path: str, **how: Any) -> Json:
         how.setdefault("timeout", (CONNECT_S, ANSWER_S))
+        how["allow_redirects"] = False  # a key is for the address it was given for
         try:
             response = self._session.request(method, f"{self.url}/api/v1{path}", **how)
         except requests.RequestException as error:
@@ -153,8 +166,11 @@ class Client:
             raise Unreachable(f"{self.url} answers, but not as a Moonfleet coordinator does")
         if answer["ok"]:
             return answer
-        kind = Missing if response.status_code == 404 else Refused
-        raise kind(str(answer.get("error", "refused")), answer)
+        kind = {401: NotAllowed, 403: NotAllowed, 404: Missing}.get(response.status_code, Refused)
+        text = str(answer.get("error", "refused"))
+        if response.status_code == 401:
+            text += f"\nmoonfleet: `moonfleet login --url {self.url}` makes a key for this computer"
+        raise kind(text, answer)
 
 
 def _only(what: str, given: str, found: list[str]) -> str:

@@ -3,7 +3,7 @@
 Owns the grammar. What a command does stands in commands.py, submit.py and watch.py.
 
 Exit codes: 0 done, 1 refused or failed, 2 used wrongly, 3 no coordinator answers, 4 nothing of
-this id, 5 a job that was waited for was held or cancelled.
+this id, 5 a job that was waited for was held or cancelled, 6 not logged in or not allowed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from coordinator.cli import commands, safekeeping
 from coordinator.cli.client import DEFAULT_URL, EXIT_OK, Client, CliError
+from coordinator.cli.keyring import key_for
 from coordinator.cli.output import Output
 from coordinator.cli.submit import submit
 from coordinator.cli.watch import watch
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     url = getattr(args, "url", None) or os.environ.get("MOONFLEET_URL") or DEFAULT_URL
     run: Run = args.run
     try:
-        run(Client(url), args, output)
+        run(Client(url, key_for(url, getattr(args, "key_file", None))), args, output)
     except CliError as error:
         return output.fail(error)
     except KeyboardInterrupt:
@@ -51,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     shared.add_argument("--json", action="store_true", help="write JSON for scripts")
     shared.add_argument("--url", help=f"the coordinator (else MOONFLEET_URL, else {DEFAULT_URL})")
+    shared.add_argument(
+        "--key-file", type=Path, metavar="FILE",
+        help="holds the API key (else MOONFLEET_KEY, else that of `moonfleet login`)",
+    )  # fmt: skip
     top = argparse.ArgumentParser(
         prog="moonfleet", description="Many Klipper printers, one queue.", parents=[shared]
     )

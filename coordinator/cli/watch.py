@@ -64,6 +64,7 @@ def watch(client: Client, args: argparse.Namespace, output: Output) -> None:
 
 
 async def _watch(client: Client, job_id: str, output: Output) -> None:
+    from tornado.httpclient import HTTPRequest
     from tornado.websocket import WebSocketClosedError, websocket_connect
 
     live = sys.stdout.isatty() and not output.as_json
@@ -72,7 +73,8 @@ async def _watch(client: Client, job_id: str, output: Output) -> None:
     while True:
         address = client.url.replace("http", "ws", 1) + "/api/v1/live"
         try:
-            connection = await websocket_connect(address, connect_timeout=5)
+            request = HTTPRequest(address, headers=client.headers, connect_timeout=5)
+            connection = await websocket_connect(request)
         except Exception as error:  # refused, no route, no such host: all mean "not there"
             output.progress(f"no coordinator at {client.url} ({error}); trying again")
             await asyncio.sleep(backoff_s)

@@ -1,16 +1,16 @@
 """What every handler of the API shares: who may ask, how a body is read, how an answer looks.
 
-Owns the checks of Host and Origin, the limits of a request, the JSON of answers and errors. Must
-not know any resource.
+Owns the order of the checks before a byte of a body is read (Host, Origin, identity, role), the
+limits of a request, the JSON of answers and errors. Must not know any resource.
 
-Until there are users the server listens on loopback alone, and a web page from elsewhere is the
-way in that remains: a name that is made to resolve to 127.0.0.1 (refused by its Host), or a form
-that posts to it (refused by its Origin).
+Whoever has no login still has other people's browsers: a name that is made to resolve to this
+server is refused by its Host, a form that posts to it by its Origin.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -24,9 +24,20 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from coordinator.core.requests import Who
 from coordinator.http.errors import ApiError, answer_of, answer_of_status
 from coordinator.http.filing import Filing
+from coordinator.http.headers import API_POLICY, secure
+from coordinator.http.identity import (
+    CHALLENGE,
+    READ_METHODS,
+    Caller,
+    caller_of,
+    check_csrf,
+    check_role,
+)
 from coordinator.http.live import Live
-from coordinator.http.operations import operation_of
+from coordinator.http.operations import operation_of, role_needed
 from coordinator.http.services import Services
+from coordinator.people.logins import TooSoon
+from coordinator.people.roles import Role
 
 log = logging.getLogger("moonfleet.http")
 
@@ -38,7 +49,6 @@ DRAIN_BYTES_MAX = 1 << 40
 while the other side still sends takes the answer, which says why, down with it."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -65,20 +75,21 @@ class ApiHandler(RequestHandler):
         self.filing = parts.filing
         self.live = parts.live
         self.request_id = ""
+        self.caller: Caller | None = None
         self._body = bytearray()
         self._body_bytes = 0
 
     # ---- what comes in ----------------------------------------------------------------------
 
-    def prepare(self) -> Any:
+    async def prepare(self) -> None:
         """Refuse who may not ask and what is too large, before a byte of the body is read."""
         self.limit_body(DRAIN_BYTES_MAX, BODY_TIMEOUT_S)
         self._take_request_id()
         self.check_host()
         if self.request.method not in READ_METHODS:
             self.check_origin_header()
+        await self._check_caller()
         self.check_length()
-        return None
 
     def check_length(self) -> None:
         """Refuse a body that is announced as too large."""
@@ -130,16 +141,24 @@ class ApiHandler(RequestHandler):
 
     @property
     def who(self) -> Who:
-        """Who asks, for the audit table. There are no users yet: everybody on this machine."""
-        return Who(name="local", origin=f"http {self.request.remote_ip} {self.request_id}")
+        """Who asks, for the audit table: by name, and from where."""
+        if self.caller is None:
+            return Who(name="nobody", origin=self.origin)
+        identity = self.caller.identity
+        by_key = f" key {identity.key} of {identity.user}" if identity.key else ""
+        return Who(name=identity.name, origin=self.origin + by_key)
+
+    @property
+    def origin(self) -> str:
+        """From where a request came, and its id."""
+        return f"http {self.request.remote_ip} {self.request_id}"
 
     # ---- what goes out ----------------------------------------------------------------------
 
     def set_default_headers(self) -> None:
-        self.clear_header("Server")
+        secure(self, API_POLICY)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
         if getattr(self, "request_id", ""):
             self.set_header("X-Request-Id", self.request_id)
 
@@ -156,6 +175,10 @@ class ApiHandler(RequestHandler):
         else:
             told = answer_of(error)
         self.set_status(told.status)
+        if told.status == 401:
+            self.set_header("WWW-Authenticate", CHALLENGE)
+        if told.status == 429 and isinstance(error, TooSoon):
+            self.set_header("Retry-After", str(math.ceil(error.wait_s)))
         if told.status == 405:
             self.set_header("Allow", ", ".join(sorted(methods_of(type(self)))))
         if told.status == 503:
@@ -176,6 +199,16 @@ class ApiHandler(RequestHandler):
             log.error("%s failed", where, exc_info=value)
 
     # ---- who may ask ------------------------------------------------------------------------
+
+    async def _check_caller(self) -> None:
+        """Find out who asks, and refuse them unless they may."""
+        logins, method = self.services.people.logins, self.request.method or ""
+        self.caller = await caller_of(self.request, logins)
+        told = operation_of(getattr(self, method.lower(), None))
+        needs = role_needed(method, told)
+        await check_role(self.caller, needs, logins)
+        if self.caller is not None and needs is not Role.NOBODY:
+            check_csrf(self.request, self.caller)
 
     def check_host(self) -> None:
         """Only names of this machine: a foreign name that resolves to it is an attack."""
@@ -206,8 +239,8 @@ class ApiHandler(RequestHandler):
 class UnknownPath(ApiHandler):
     """Whatever has no handler."""
 
-    def prepare(self) -> Any:
-        super().prepare()
+    async def prepare(self) -> None:
+        await super().prepare()
         raise ApiError(404, f"there is nothing at {self.request.path[:200]}")
 
 

@@ -23,6 +23,9 @@ from coordinator.files.content import (
 from coordinator.files.inspection import InspectionFailed
 from coordinator.files.names import BadFileName
 from coordinator.lists import BadQuery
+from coordinator.people.logins import LoginRefused, TooSoon
+from coordinator.people.passwords import TooManyLogins
+from coordinator.people.rules import PasswordRefused
 from coordinator.ports import BrokerAway, StoreError
 
 
@@ -46,6 +49,10 @@ class ApiError(Exception):
 
 STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (RequestError, 400),
+    (PasswordRefused, 400),
+    (LoginRefused, 401),
+    (TooSoon, 429),
+    (TooManyLogins, 503),
     (BadQuery, 400),
     (NotFound, 404),
     (Conflict, 409),
@@ -103,6 +110,8 @@ def _field_of(error: BaseException) -> str | None:
         return error.field
     if isinstance(error, BadQuery):
         return str(error).partition(" ")[0]  # it begins with what is wrong: limit or cursor
+    if isinstance(error, PasswordRefused):
+        return "password"
     if isinstance(error, BadFileName):
         return "name"
     if isinstance(error, (FilesError, InspectionFailed)):

@@ -89,7 +89,7 @@ class FilesHandler(ApiHandler):
         self._failure: Exception | None = None
 
     async def prepare(self) -> None:
-        super().prepare()
+        await super().prepare()
         if self.request.method != "POST":
             return
         announced = self.content_length()

@@ -14,9 +14,20 @@ from tornado.web import RequestHandler
 
 from coordinator.http.base import ApiHandler
 from coordinator.http.errors import ErrorAnswer
-from coordinator.http.operations import Operation, operation, operation_of
+from coordinator.http.identity import COOKIE, CSRF_HEADER
+from coordinator.http.operations import Operation, operation, operation_of, role_needed
+from coordinator.people.roles import Role
 
 REFERENCE = "#/components/schemas/{name}"
+SECURITY_SCHEMES = {
+    "key": {"type": "http", "scheme": "bearer", "bearerFormat": "mf_<id>_<secret>"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": f"Set by POST /login. What changes something also needs {CSRF_HEADER}.",
+    },
+}
 ERROR_REFERENCE = {"$ref": REFERENCE.format(name="ErrorAnswer")}
 
 
@@ -66,7 +77,7 @@ def document(routes: Iterable[RouteLike], base: str, version: str) -> bytes:
                 "license": {"name": "GPL-3.0-or-later", "identifier": "GPL-3.0-or-later"},
             },
             "paths": paths,
-            "components": {"schemas": components},
+            "components": {"schemas": components, "securitySchemes": SECURITY_SCHEMES},
         }
     )
 
@@ -74,9 +85,12 @@ def document(routes: Iterable[RouteLike], base: str, version: str) -> bytes:
 def _operation(
     path: str, method: str, told: Operation, by_kind: dict[Any, Any], components: dict[str, Any]
 ) -> dict[str, Any]:
+    needs = role_needed(method, told)
     described: dict[str, Any] = {
         "operationId": _operation_id(path, method),
         "summary": told.description,
+        "security": [] if needs is Role.NOBODY else [{name: []} for name in SECURITY_SCHEMES],
+        "x-role": needs.word,
         "tags": [path.split("/")[1]],
         "responses": {
             str(told.status): _response(told, by_kind),

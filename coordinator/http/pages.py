@@ -1,6 +1,7 @@
-"""The page for people: one template and its styles and modules.
+"""The pages for people: templates, their styles and modules.
 
-Owns the paths of pages and their security headers. What a page shows it fetches from the API.
+Owns the paths of pages, and who is sent where: to set-up, to the login, to the farm. What a page
+shows it fetches from the API.
 """
 
 from __future__ import annotations
@@ -11,35 +12,78 @@ from typing import Any
 import jinja2
 from tornado.web import StaticFileHandler
 
-from coordinator.http.base import ApiHandler
+from coordinator.http.base import LOOPBACK_NAMES, ApiHandler, host_name_of
+from coordinator.http.headers import PAGE_POLICY, secure
+from coordinator.http.identity import is_local
+from coordinator.http.operations import operation
+from coordinator.people.roles import Role
 
 WEB_DIR = Path(__file__).parents[2] / "web"
-POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 
 class PageHandler(ApiHandler):
-    """A template, filled with what does not change while the coordinator runs."""
+    """A template, filled with what does not change while it is shown."""
 
-    async def get(self) -> None:
+    def show(self, name: str, **values: object) -> None:
+        """Send a page."""
+        secure(self, PAGE_POLICY)
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Content-Security-Policy", POLICY)
-        self.set_header("Referrer-Policy", "no-referrer")
         templates: jinja2.Environment = self.application.settings["templates"]
-        self.finish(templates.get_template("farm.html").render(version=self.services.version))
+        template = templates.get_template(name)
+        self.finish(template.render(version=self.services.version, **values))
+
+
+class FarmPageHandler(PageHandler):
+    """/."""
+
+    @operation(needs=Role.NOBODY)
+    async def get(self) -> None:
+        if self.caller is None:
+            is_set_up = await self.services.people.logins.is_set_up()
+            self.redirect("/login" if is_set_up else "/setup")
+            return
+        self.show("farm.html", user=self.caller.identity.name, csrf=self.caller.csrf)
+
+
+class LoginPageHandler(PageHandler):
+    """/login. Also for whoever is logged in: its script finds that out, see web/static/door.js."""
+
+    @operation(needs=Role.NOBODY)
+    async def get(self) -> None:
+        if await self.services.people.logins.is_set_up():
+            self.show("login.html")
+        else:
+            self.redirect("/setup")
+
+
+class SetupPageHandler(PageHandler):
+    """/setup, until there is a user."""
+
+    @operation(needs=Role.NOBODY)
+    async def get(self) -> None:
+        if await self.services.people.logins.is_set_up():
+            self.redirect("/login")
+        else:
+            host = host_name_of(self.request.host)
+            self.show("setup.html", is_local=is_local(self.request, LOOPBACK_NAMES, host))
 
 
 class WebFileHandler(StaticFileHandler):
     """Styles and modules. They may be kept but are asked after, so that an update shows."""
 
+    def set_default_headers(self) -> None:
+        secure(self, PAGE_POLICY)
+
     def set_extra_headers(self, path: str) -> None:
         self.set_header("Cache-Control", "no-cache")
-        self.set_header("X-Content-Type-Options", "nosniff")
 
 
 def routes(parts: dict[str, Any], web_dir: Path) -> list[Any]:
     """Rows for the application."""
     return [
-        (r"/", PageHandler, parts),
+        (r"/", FarmPageHandler, parts),
+        (r"/login", LoginPageHandler, parts),
+        (r"/setup", SetupPageHandler, parts),
         (r"/static/(.+)", WebFileHandler, {"path": str(web_dir / "static")}),
     ]
 

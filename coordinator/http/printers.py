@@ -20,6 +20,7 @@ from coordinator.http.jobs import NoFields
 from coordinator.http.operations import operation
 from coordinator.http.printer_view import PrinterState, PrinterView, printer_view
 from coordinator.http.services import BrokerForHosts
+from coordinator.people.roles import Role
 from moonraker_component.wire import CommandKind
 
 
@@ -105,7 +106,7 @@ class PrintersHandler(ApiHandler):
         found = [v for v in found if not asked.tag or asked.tag in v.tags]
         self.answer(PrintersAnswer(printers=sorted(found, key=lambda v: v.id)))
 
-    @operation(status=201, answer=CredentialsAnswer, body=PrinterOrder)
+    @operation(status=201, answer=CredentialsAnswer, body=PrinterOrder, needs=Role.ADMIN)
     async def post(self) -> None:
         """Add a printer; its host's credentials are in the answer, this once."""
         order, who = self.body(PrinterOrder), self.who
@@ -123,7 +124,7 @@ class PrinterHandler(ApiHandler):
         """Show a printer."""
         self.answer(PrinterAnswer(printer=view(self, printer_id)))
 
-    @operation(answer=PrinterAnswer, body=PrinterPatch)
+    @operation(answer=PrinterAnswer, body=PrinterPatch, needs=Role.ADMIN)
     async def patch(self, printer_id: str) -> None:
         """Change a printer's name, tags or location."""
         patch, who = self.body(PrinterPatch), self.who
@@ -138,7 +139,7 @@ class PrinterHandler(ApiHandler):
 class CredentialsHandler(ApiHandler):
     """/printers/{id}/credentials."""
 
-    @operation(status=201, answer=CredentialsAnswer, body=NoFields)
+    @operation(status=201, answer=CredentialsAnswer, body=NoFields, needs=Role.ADMIN)
     async def post(self, printer_id: str) -> None:
         """Make new credentials for a printer's host; the old password is no longer taken."""
         self.body(NoFields)

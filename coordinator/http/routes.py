@@ -10,13 +10,25 @@ import re
 from msgspec import Struct
 from tornado.web import RequestHandler
 
-from coordinator.http import attempts, farm, files, jobs, openapi, printers, socket
+from coordinator.http import (
+    attempts,
+    farm,
+    files,
+    jobs,
+    keys,
+    logins,
+    openapi,
+    printers,
+    socket,
+    users,
+)
 
 BASE = "/api/v1"
 
 PARAMETERS = {
     "sha256": r"[0-9a-f]{64}",
     "number": r"[0-9]{1,3}",
+    "name": r"[a-z0-9][a-z0-9._@-]{0,63}",
     "id": r"[A-Za-z0-9_-]{1,64}",
 }
 """What a part of a path may be; anything else is no path of the API."""
@@ -69,6 +81,15 @@ ROUTES = (
     Route("/printers/{id}/release", printers.PrinterReleaseHandler),
     Route("/printers/{id}/emergency-stop", printers.EmergencyStopHandler),
     Route("/printers/{id}/firmware-restart", printers.FirmwareRestartHandler),
+    Route("/setup", logins.SetupHandler),
+    Route("/login", logins.LoginHandler),
+    Route("/logout", logins.LogoutHandler),
+    Route("/me", logins.MeHandler),
+    Route("/me/password", logins.MyPasswordHandler),
+    Route("/users", users.UsersHandler),
+    Route("/users/{name}", users.UserHandler),
+    Route("/keys", keys.KeysHandler),
+    Route("/keys/{id}", keys.KeyHandler),
     Route("/live", socket.LiveHandler),
     Route("/openapi.json", openapi.OpenApiHandler),
 )

@@ -13,6 +13,7 @@ from coordinator.clock import SystemClock
 from coordinator.engine import Engine
 from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
+from coordinator.people.people import People
 from coordinator.ports import Archive, Clock
 
 MakeCredentials = Callable[[str], Awaitable[str]]
@@ -43,6 +44,7 @@ class Services(Struct, frozen=True):
 
     engine: Engine
     store: Archive
+    people: People
     content: ContentStore
     inspector: Inspector
     ids: Iterator[str]

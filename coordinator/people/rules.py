@@ -80,6 +80,11 @@ def checked_expiry(lifetime_s: float | None, now_s: float) -> float | None:
     return now_s + lifetime_s
 
 
+def sooner(one: float | None, other: float | None) -> float | None:
+    """The earlier of two times, of which None never comes."""
+    return min((at for at in (one, other) if at is not None), default=None)
+
+
 def checked_password(name: str, password: str) -> str:
     """A new password as it is hashed; raises PasswordRefused."""
     kept = normal(password)

@@ -1,6 +1,7 @@
 """The coordinator as a bench runs it: a process of its own with its defaults, asked over HTTP.
 
-Owns its process, its free ports and how its API is spoken. Must not know what is measured.
+Owns its process, its free ports, its login, and how its API is spoken. Must not know what is
+measured. Whoever needs the API by other means asks with `headers()`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from demo.login import Login, bearer
 from demo.processes import Child
 from demo.waiting import until
 from tests.component.mosquitto import free_port
@@ -35,7 +37,11 @@ class CoordinatorProcess:
 
     def __init__(self, folder: Path) -> None:
         self.mqtt_port, self.http_port = free_port(), free_port()
-        self.base = f"http://127.0.0.1:{self.http_port}/api/v1"
+        self.url = f"http://127.0.0.1:{self.http_port}"
+        self.base = f"{self.url}/api/v1"
+        self.login = Login(folder)
+        self._key = ""
+        self._logging_in = asyncio.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "coordinator", "serve", "--data-dir", str(folder)]
         for option in (f"server.port={self.http_port}", f"mqtt.port={self.mqtt_port}"):
@@ -54,22 +60,26 @@ class CoordinatorProcess:
     async def __aexit__(self, *_: object) -> None:
         await self.process.stop()
 
+    async def headers(self) -> dict[str, str]:
+        """What proves who asks. The first call sets the farm up, and costs a password's hash."""
+        async with self._logging_in:
+            self._key = self._key or await asyncio.to_thread(self.login.key, self.url)
+        return bearer(self._key)
+
     async def get(self, path: str) -> Any:
         """GET below /api/v1."""
-        return await asyncio.to_thread(self._request, "GET", path, None, "")
+        return await self._ask("GET", path, None, "")
 
     async def post(self, path: str, body: dict[str, object]) -> Any:
         """POST JSON below /api/v1."""
         data = json.dumps(body).encode()
-        return await asyncio.to_thread(self._request, "POST", path, data, "application/json")
+        return await self._ask("POST", path, data, "application/json")
 
     async def upload(self, file: Path) -> str:
         """Upload a G-code file; return its sha256."""
         data = await asyncio.to_thread(file.read_bytes)
         kind = "application/octet-stream"
-        answer = await asyncio.to_thread(
-            self._request, "POST", f"/files?name={file.name}", data, kind
-        )
+        answer = await self._ask("POST", f"/files?name={file.name}", data, kind)
         return str(answer["file"]["sha256"])
 
     def failure(self, text: str) -> BenchFailed:
@@ -80,15 +90,26 @@ class CoordinatorProcess:
         if not self.process.running:
             raise self.failure("the coordinator ended")
         try:
-            await self.get("/farm")
+            await asyncio.to_thread(self._front_page)
         except urllib.error.HTTPError:
             raise
         except OSError:
             return False
         return True
 
-    def _request(self, method: str, path: str, data: bytes | None, kind: str) -> Any:
-        request = urllib.request.Request(self.base + path, data, method=method)
+    def _front_page(self) -> None:
+        """Fetch what anybody may see: the login, or the set-up of a new farm."""
+        with urllib.request.urlopen(f"{self.url}/login", timeout=ANSWER_MAX_S) as response:
+            response.read()
+
+    async def _ask(self, method: str, path: str, data: bytes | None, kind: str) -> Any:
+        headers = await self.headers()
+        return await asyncio.to_thread(self._request, method, path, data, kind, headers)
+
+    def _request(
+        self, method: str, path: str, data: bytes | None, kind: str, headers: dict[str, str]
+    ) -> Any:
+        request = urllib.request.Request(self.base + path, data, headers, method=method)
         if kind:
             request.add_header("Content-Type", kind)
         try:

@@ -1,7 +1,7 @@
 """start: from `python -m coordinator serve` to the first HTTP 200, on a new and on an old folder.
 
 Owns what is counted as beginning and end: from just before the process is made to the answer of
-GET /api/v1/farm. The embedded Mosquitto is started on the way.
+the page that anybody may see. The embedded Mosquitto is started on the way.
 """
 
 from __future__ import annotations

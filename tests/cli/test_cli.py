@@ -32,11 +32,11 @@ class Ran(NamedTuple):
         return json.loads(self.out)
 
 
-async def start(url: str, *arguments: str) -> asyncio.subprocess.Process:
+async def start(url: str, *arguments: str, **more: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "coordinator.cli", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"MOONFLEET_URL": url, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"MOONFLEET_URL": url, "PYTHONPATH": str(ROOT)} | more,
     )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ async def ended(process: asyncio.subprocess.Process) -> Ran:
 
 
 async def moonfleet(house: House, *arguments: str) -> Ran:
-    return await ended(await start(house.url, *arguments))
+    return await ended(await start(house.url, *arguments, MOONFLEET_KEY=house.key))
 
 
 async def test_submit_list_show_and_why(house: House) -> None:
@@ -116,13 +116,15 @@ async def test_exit_codes(house: House, tmp_path: Path) -> None:
 
 async def test_wait_ends_with_the_job(house: House) -> None:
     host = await house.add_host("one")
-    waiting = await start(house.url, "submit", TILE, "--wait", "--json")
+    waiting = await start(house.url, "submit", TILE, "--wait", "--json", MOONFLEET_KEY=house.key)
     await eventually(lambda: host.report.attempts)
     await eventually(lambda: host.report.attempts[0].phase.value == "printing")
     host.finish()
     done = await ended(waiting)
     assert (done.code, done.json["jobs"][0]["state"]) == (0, "completed")
-    waiting = await start(house.url, "submit", TILE, "--wait", "--retries", "0")
+    waiting = await start(
+        house.url, "submit", TILE, "--wait", "--retries", "0", MOONFLEET_KEY=house.key
+    )
     await eventually(lambda: host.report.attempts[0].phase.value == "printing")
     host.finish(Outcome.FAILED, "klipper_error")
     held = await ended(waiting)
@@ -133,7 +135,7 @@ async def test_watch_follows_a_job_to_its_end(house: House) -> None:
     host = await house.add_host("one")
     job = await house.submit()
     await house.until_copies(job["id"], printing=1)
-    watching = await start(house.url, "watch", job["id"][:8])
+    watching = await start(house.url, "watch", job["id"][:8], MOONFLEET_KEY=house.key)
     assert watching.stdout is not None
     assert b"1 printing" in await watching.stdout.readline()
     host.finish()
@@ -184,9 +186,10 @@ def test_each_command_and_option_is_documented() -> None:
     top = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
     for action in top.choices["submit"]._actions:
         for option in action.option_strings:
-            assert option in ("-h", "--help", "--url") or f"`{option}`" in text, option
+            shared = ("-h", "--help", "--url")
+            assert option in shared or f"`{option}`" in text, option
 
 
-@pytest.mark.parametrize("code", range(6))
+@pytest.mark.parametrize("code", range(7))
 def test_each_exit_code_is_documented(code: int) -> None:
     assert f"| {code} |" in (ROOT / "docs" / "cli.md").read_text()

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from demo.login import CHEAP_HASHES, Login, bearer
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 90.0
 POLL_S = 0.05
@@ -63,7 +65,7 @@ class Served:
 @contextmanager
 def served(folder: Path, *options: str) -> Iterator[Served]:
     """A coordinator on free ports, ended at the end whatever happened."""
-    it = Served(folder, "server.port=0", "mqtt.port=0", *options)
+    it = Served(folder, "server.port=0", "mqtt.port=0", *CHEAP_HASHES, *options)
     try:
         yield it
     finally:
@@ -71,10 +73,12 @@ def served(folder: Path, *options: str) -> Iterator[Served]:
             it.end()
 
 
-def get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:
+def term(url: str, login: Login) -> int:
+    """The term of the reign, asked by an API key; sets the farm up first."""
+    request = urllib.request.Request(f"{url}/api/v1/farm", headers=bearer(login.key(url)))
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
         found: dict[str, Any] = json.load(answer)
-    return found
+    return int(found["farm"]["term"])
 
 
 def gone(pid: int) -> bool:
@@ -108,8 +112,7 @@ def refused(folder: Path, *options: str) -> tuple[int, str]:
 def test_it_answers_and_a_signal_ends_it_and_its_broker(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "data"
     with served(folder) as coordinator:
-        farm = get(coordinator.url() + "/api/v1/farm")["farm"]
-        assert farm["term"] == 1
+        assert term(coordinator.url(), Login(tmp_path)) == 1
         broker_pid = int(coordinator.found(r"mosquitto runs on \S+, pid (\d+)"))
         assert not gone(broker_pid)
         coordinator.found(r"(own beacon heard)")
@@ -129,7 +132,7 @@ def test_a_killed_one_takes_its_broker_along_and_the_next_one_reigns_above_it(
         assert first.end(signal.SIGKILL) == -signal.SIGKILL
         until_gone(broker_pid)
     with served(folder) as second:
-        assert get(second.url() + "/api/v1/farm")["farm"]["term"] == 2
+        assert term(second.url(), Login(tmp_path)) == 2
 
 
 def test_a_second_one_on_the_same_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_a_second_one_on_the_same_folder_is_refused_and_the_first_goes_on(tmp_pa
         code, said = refused(folder, "server.port=0", "mqtt.port=0")
         assert code == 1
         assert said == f"error: {folder}: another coordinator runs on this folder"
-        assert get(url + "/api/v1/farm")["farm"]["term"] == 1
+        assert term(url, Login(tmp_path)) == 1
 
 
 def test_a_taken_http_port_is_told_before_anything_is_started(tmp_path: Path) -> None:
@@ -200,7 +203,7 @@ def test_another_reign_over_the_same_database_ends_this_one(tmp_path: Path) -> N
     with served(tmp_path / "one", database) as first:
         first.url()
         with served(tmp_path / "two", database) as second:
-            assert get(second.url() + "/api/v1/farm")["farm"]["term"] == 2
+            assert term(second.url(), Login(tmp_path)) == 2
             assert first.process.wait(DEADLINE_S) == 3, "a service manager would start it again"
             assert "error: stood down: term 1 is over" in first.said
             assert second.process.poll() is None

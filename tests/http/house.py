@@ -19,12 +19,17 @@ from tornado.netutil import bind_sockets
 from coordinator.clock import SystemClock, fresh_ids
 from coordinator.core.farm import Settings
 from coordinator.core.links import LinkKey
+from coordinator.core.requests import Who
 from coordinator.engine import Engine
 from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
 from coordinator.http.app import make_app
-from coordinator.http.services import Services
+from coordinator.http.services import BrokerForHosts, Services, Trust
+from coordinator.people.passwords import HashCost
+from coordinator.people.people import People
+from coordinator.ports import BrokerAway
 from coordinator.store.sql import SqlStore
+from coordinator.trust.pairings import Pairings
 from moonraker_component.wire import (
     AttemptReport,
     Beacon,
@@ -45,6 +50,9 @@ from moonraker_component.wire import (
 )
 
 DEADLINE_S = 30.0
+CA_PEM = b"-----BEGIN CERTIFICATE-----\nof the house\n-----END CERTIFICATE-----\n"
+CHEAP = HashCost(memory_kib=8, passes=1)
+ADMIN, PASSWORD = "admin", "correct horse battery"
 GCODE = Path(__file__).parents[2] / "demo" / "gcode"
 LINK_KEY = LinkKey(b"the key of the house")
 Json = dict[str, Any]
@@ -160,8 +168,17 @@ class Bus:
 class House:
     """`async with House(tmp_path) as house`: a server on a free port, and hosts to order about."""
 
-    def __init__(self, folder: Path, inspector: Inspector | None = None, **limits: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        inspector: Inspector | None = None,
+        is_set_up: bool = True,
+        **limits: int,
+    ) -> None:
+        self.is_set_up = is_set_up
         self.bus = Bus()
+        self.revoked: list[str] = []
+        self.broker_away = False
         self.store = SqlStore(f"sqlite+aiosqlite:///{folder}/moonfleet.db")
         self.content = ContentStore(folder / "content", **{"reserve_bytes": 0, **limits})
         ids: Iterator[str] = fresh_ids()
@@ -170,16 +187,20 @@ class House:
         )
         self.engine = Engine(self.store, self.bus, SystemClock(), settings, ids)
         self.bus.engine = self.engine
+        self.people = People(self.store.people, SystemClock(), CHEAP)
         self.services = Services(
             engine=self.engine,
             store=self.store,
+            people=self.people,
             content=self.content,
             inspector=inspector or Inspector(),
             ids=ids,
             make_credentials=self._make_credentials,
+            trust=self._trust(),
             version="1.2.3",
         )
         self.url = ""
+        self.key = ""
         self._client = AsyncHTTPClient(force_instance=True)
 
     async def __aenter__(self) -> House:
@@ -193,7 +214,16 @@ class House:
         self._server = HTTPServer(make_app(self.services))
         self._server.add_sockets(sockets)
         await eventually(lambda: self.engine.farm.reign.connected_s is not None)
+        if self.is_set_up:
+            self.key = await self.admin_key()
         return self
+
+    async def admin_key(self) -> str:
+        """Make the first user, an admin, and a key of theirs."""
+        who = Who("test")
+        opened = await self.people.logins.set_up(ADMIN, PASSWORD, who)
+        key, _ = await self.people.accounts.make_key(opened.identity, "test", "", None, who)
+        return key
 
     async def __aexit__(self, *_: object) -> None:
         self._server.stop()
@@ -202,16 +232,24 @@ class House:
         self._run.cancel()
         await asyncio.gather(self._run, return_exceptions=True)
         await self.content.close()
+        self.people.close()
         await self.store.close()
 
     async def ask(
         self, method: str, path: str, body: Json | bytes | str | None = None, **headers: str
     ) -> HTTPResponse:
-        """One request; the path is below /api/v1."""
+        """One request, by the admin's key unless it bears another proof (Authorization="": none).
+
+        The path is below /api/v1.
+        """
         raw = json.dumps(body) if isinstance(body, dict) else body
         if raw is None and method in ("POST", "PATCH"):
             raw = b""
+        if self.key and not headers.keys() & {"Authorization", "Cookie"}:
+            headers |= self.bearer
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if not named.get("Authorization", "."):
+            del named["Authorization"]
         return await self._client.fetch(
             f"{self.url}/api/v1{path}",
             method=method,
@@ -221,6 +259,11 @@ class House:
             request_timeout=DEADLINE_S,
             allow_nonstandard_methods=True,
         )
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header of the admin's key."""
+        return {"Authorization": f"Bearer {self.key}"}
 
     async def get(self, path: str, status: int = 200) -> Json:
         return told(await self.ask("GET", path), status)
@@ -264,7 +307,24 @@ class House:
                     return job
                 await asyncio.sleep(0.02)
 
+    def _trust(self) -> Trust:
+        """Codes are real; the CA, the broker and its accounts are not."""
+        return Trust(
+            pairings=Pairings(self.store.pairings, SystemClock(), lambda: CA_PEM),
+            ca_pem=lambda: CA_PEM,
+            broker_ca=lambda: b"",
+            urls=lambda: ("https://farm.example:8443",),
+            broker_from=lambda name: BrokerForHosts(name, 8883, tls=True),
+            revoke=self._revoke,
+        )
+
+    async def _revoke(self, printer_id: str) -> bool:
+        self.revoked.append(printer_id)
+        return True
+
     async def _make_credentials(self, printer_id: str) -> str:
+        if self.broker_away:
+            raise BrokerAway(f"the broker was not told of {printer_id}")
         return f"password of {printer_id}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -64,13 +65,15 @@ async def test_an_upload_is_stored_once_and_described(house: House) -> None:
 
 async def test_curl_uploads_a_form(house: House) -> None:
     url = f"{house.url}/api/v1/files"
-    answer = json.loads(await run("curl", "-sS", "-F", "print=false", "-F", f"file=@{TILE}", url))
+    key = ("-H", f"Authorization: Bearer {house.key}")
+    form = ("-F", "print=false", "-F", f"file=@{TILE}")
+    answer = json.loads(await run("curl", "-sS", *key, *form, url))
     assert answer["file"]["title"] == TILE.name
     assert answer["file"]["size_bytes"] == TILE.stat().st_size
-    named = await run("curl", "-sS", "-F", f"file=@{TILE}", "-F", "name=b.gcode", url)
+    named = await run("curl", "-sS", *key, "-F", f"file=@{TILE}", "-F", "name=b.gcode", url)
     assert json.loads(named)["is_new"] is False
     disposition = 'Content-Disposition: attachment; filename="c.gcode"'
-    raw = await run("curl", "-sS", "-H", disposition, "--data-binary", f"@{TILE}", url)
+    raw = await run("curl", "-sS", *key, "-H", disposition, "--data-binary", f"@{TILE}", url)
     assert json.loads(raw)["ok"] is True
 
 
@@ -123,6 +126,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(house: House, tmp_path: 
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
     writer.write(
         b"POST /api/v1/files?name=a.gcode HTTP/1.1\r\nHost: localhost\r\n"
+        b"Authorization: Bearer " + house.key.encode() + b"\r\n"
         b"Content-Length: 1000000\r\n\r\nG1 X1\n"
     )
     await writer.drain()
@@ -220,13 +224,13 @@ async def test_500_mb_pass_both_ways_in_bounded_memory(glancing: House, tmp_path
 
     watching = asyncio.create_task(watch())
     url = f"{glancing.url}/api/v1/files"
-    answer = json.loads(
-        await run("curl", "-sS", "-X", "POST", "-T", str(large), f"{url}?name=large.gcode")
-    )
+    curl = ("curl", "-sS", "-H", f"Authorization: Bearer {glancing.key}")
+    answer = json.loads(await run(*curl, "-X", "POST", "-T", str(large), f"{url}?name=large.gcode"))
     sha256 = answer["file"]["sha256"]
-    form = json.loads(await run("curl", "-sS", "-F", f"file=@{large}", url))
+    form = json.loads(await run(*curl, "-F", f"file=@{large}", url))
     assert form["file"]["sha256"] == sha256
-    back = await run("sh", "-c", f"curl -sS {url}/{sha256}/content | sha256sum")
+    fetch = f"{shlex.join(curl)} {url}/{sha256}/content | sha256sum"
+    back = await run("sh", "-c", fetch)
     watching.cancel()
     assert back.split()[0] == sha256
     assert answer["file"]["size_bytes"] == LARGE_BYTES

@@ -24,7 +24,7 @@ Message = dict[str, Any]
 @asynccontextmanager
 async def listening(house: House, **headers: str) -> AsyncIterator[WebSocketClientConnection]:
     address = house.url.replace("http", "ws") + "/api/v1/live"
-    connection = await websocket_connect(HTTPRequest(address, headers=headers))
+    connection = await websocket_connect(HTTPRequest(address, headers=house.bearer | headers))
     try:
         yield connection
     finally:

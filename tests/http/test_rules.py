@@ -12,6 +12,7 @@ import pytest
 
 from coordinator.engine import EngineBusy
 from coordinator.http.base import JSON_BYTES_MAX, methods_of
+from coordinator.http.operations import operation_of, role_needed
 from coordinator.http.routes import BASE, ROUTES
 from coordinator.ports import StoreError
 
@@ -56,7 +57,7 @@ async def test_a_huge_body_without_a_length_is_refused(house: House) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
     writer.write(
         b"POST /api/v1/printers HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
-        b"Connection: close\r\n\r\n"
+        b"Authorization: Bearer " + house.key.encode() + b"\r\nConnection: close\r\n\r\n"
     )
     for _ in range(64):
         writer.write(b"10000\r\n" + b" " * 65536 + b"\r\n")
@@ -132,8 +133,20 @@ def test_each_method_has_a_heading() -> None:
     }
 
 
+def test_each_role_that_is_not_the_usual_one_is_written() -> None:
+    text = (DOCS / "api.md").read_text()
+    written = dict(re.findall(r"^### `(\w+ \S+)`\n\nRole: (\w+)\.$", text, re.MULTILINE))
+    unusual = {}
+    for route in ROUTES:
+        for method in methods_of(route.handler):
+            needs = role_needed(method, operation_of(getattr(route.handler, method.lower())))
+            if needs is not role_needed(method, None):
+                unusual[f"{method} {route.path}"] = needs.word
+    assert written == unusual
+
+
 async def test_the_page_is_served_with_its_policy(house: House) -> None:
-    page = await house._client.fetch(house.url + "/")
+    page = await house._client.fetch(house.url + "/", headers=house.bearer)
     assert b"Moonfleet" in page.body
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
     for path in re.findall(rb'(?:src|href)="(/static/[^"]+)"', page.body):

@@ -32,6 +32,7 @@ const STALE_S = 10;
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 8000;
 const FINISHED_SHOWN = 20;
+const CLOSE_LOGGED_OUT = 4401;
 
 /** Signs stand beside colour and word, for whoever does not see the colour. */
 const SIGNS = /** @type {Record<string, string>} */ ({
@@ -205,6 +206,28 @@ function draw(state, isLive) {
   byId("counts").textContent = counts.map(([word, n]) => `${n} ${WORDS[word] ?? word}`).join(" · ");
 }
 
+/**
+ * Go to the login once the session is over. A refused handshake tells a page no more than that
+ * there is no connection, so that is asked.
+ * @param {number} code
+ */
+async function leaveIfLoggedOut(code) {
+  if (code !== CLOSE_LOGGED_OUT) {
+    const answer = await fetch("/api/v1/me").catch(() => null);
+    if (answer?.status !== 401) return;
+  }
+  location.replace("/login");
+}
+
+async function logOut() {
+  const csrf = document.body.dataset.csrf ?? "";
+  const answer = await fetch("/api/v1/logout", {
+    method: "POST", headers: { "X-Moonfleet-Csrf": csrf },
+  }).catch(() => null);
+  if (answer?.ok || answer?.status === 401) location.replace("/login");
+  else byId("link").textContent = "not logged out: no contact";
+}
+
 class Page {
   constructor() {
     this.state = emptyState();
@@ -217,10 +240,11 @@ class Page {
   connect() {
     const socket = new WebSocket(`${location.origin.replace("http", "ws")}/api/v1/live`);
     socket.addEventListener("message", (event) => this.take(JSON.parse(event.data), socket));
-    socket.addEventListener("close", () => {
+    socket.addEventListener("close", (event) => {
       if (this.isLive) this.lost_ms = Date.now();
       this.isLive = false;
       this.drawSoon();
+      leaveIfLoggedOut(event.code);
       setTimeout(() => this.connect(), this.backoff_ms);
       this.backoff_ms = Math.min(this.backoff_ms * 2, BACKOFF_MAX_MS);
     });
@@ -265,5 +289,6 @@ class Page {
 if (typeof document !== "undefined") {
   const page = new Page();
   page.connect();
+  byId("logout").addEventListener("click", logOut);
   setInterval(() => page.draw(), 1000);
 }
