@@ -78,6 +78,7 @@ def _build(file: Path, folder: Path) -> Manifest:
         except BackupError as error:
             raise BackupError(f"{file}: {error}; nothing was restored") from error
     for path in [folder, *(found for found in folder.rglob("*") if found.is_dir())]:
+        path.chmod(0o700)
         sync_folder(path)
     return manifest
 
