@@ -16,7 +16,6 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import tornado.httpserver
 import tornado.netutil
 from msgspec.structs import replace
 from tornado.web import Application
@@ -32,6 +31,7 @@ from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
 from coordinator.host_accounts import HostAccounts
 from coordinator.http.app import make_app
+from coordinator.http.server import make_server
 from coordinator.http.services import Services
 from coordinator.link_key import link_key
 from coordinator.people.passwords import HashCost
@@ -43,7 +43,6 @@ from coordinator.trust.keeper import Keeper, Wanted
 log = logging.getLogger("moonfleet")
 
 MB = 1024 * 1024
-BODY_BUFFER_BYTES = 1 * MB
 
 
 class PortTaken(OSError):
@@ -169,13 +168,7 @@ class Coordinator:
         self, app: Application, sockets: list[socket.socket], context: ssl.SSLContext | None
     ) -> None:
         """One HTTP server on these sockets, ended with the coordinator."""
-        server = tornado.httpserver.HTTPServer(
-            app,
-            ssl_options=context,
-            max_body_size=self.config.files.size_max_mb * MB + MB,
-            max_buffer_size=BODY_BUFFER_BYTES * 4,
-            chunk_size=256 * 1024,
-        )
+        server = make_server(app, self.config.files.size_max_mb * MB + MB, context)
         server.add_sockets(sockets)
         self._stack.push_async_callback(server.close_all_connections)
         self._stack.callback(server.stop)
