@@ -32,18 +32,20 @@ def reconcile(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
     what people asked for is still derived, to be published when the connection is back.
     """
     hearing = draft.reign.connected_s is not None and not draft.outranked
-    wake_s = TOO_FAR
+    draft.begin_round(now)
+    # Links end by the wall clock, which may jump: now and then everything is looked at.
+    wake_s = now.boot_s + draft.settings.lease_s
     if draft.outranked:
         _doubt(draft, now)
     if hearing:
-        wake_s = _silences(draft, now)
+        wake_s = min(wake_s, _silences(draft, now))
     _returns(draft, now)
     _withdrawals(draft, now)
     if hearing:
         _arm(draft, now)
         wake_s = min(wake_s, place(draft, now, fresh_ids))
     _number(draft, now)
-    return wake_s
+    return draft.end_round(wake_s) if hearing else TOO_FAR
 
 
 # ---- a restored database (rule 13) -----------------------------------------------------------
@@ -65,16 +67,22 @@ def _doubt(draft: Draft, now: Now) -> None:
 
 
 def _silences(draft: Draft, now: Now) -> float:
-    """Take back at once what was only assigned; what may have started is lost after its grace."""
+    """Take back at once what was only assigned; what may have started is lost after its grace.
+
+    Returns when the next one of these, or one that is not prepared in time, is due.
+    """
     wake_s = TOO_FAR
-    for attempt in draft.live_attempts():
+    for attempt in draft.attempts_in_question():
+        prepare_ends_s = _prepare_ends_s(draft, attempt)
+        if now.boot_s < prepare_ends_s:
+            wake_s = min(wake_s, prepare_ends_s)
         limit_s = _limit_s(draft, attempt)
         if limit_s is None:
             continue
         ends_s = _heard_s(draft, attempt) + limit_s
         if now.boot_s < ends_s:
             wake_s = min(wake_s, ends_s)
-        elif attempt.state is State.ASSIGNED:
+        elif attempt.state is State.ASSIGNED and attempt.printer in draft.contacts:
             text = f"silent for more than {limit_s:.0f} s before it was told to start"
             outcomes.end(draft, attempt, Outcome.NOT_STARTED, "host_silent", text, now)
         else:
@@ -83,8 +91,12 @@ def _silences(draft: Draft, now: Now) -> float:
 
 
 def _limit_s(draft: Draft, attempt: Attempt) -> float | None:
-    """Silence that this attempt stands, in seconds; None: for ever."""
-    if attempt.state is State.ASSIGNED:
+    """Silence that this attempt stands, in seconds; None: for ever.
+
+    A host that has not been heard in this reign may print what is called assigned here, for this
+    database may be older than the farm: until it has spoken, its silence proves nothing.
+    """
+    if attempt.state is State.ASSIGNED and attempt.printer in draft.contacts:
         return draft.settings.lease_s
     if attempt.state is State.LOST:
         return None
@@ -102,6 +114,8 @@ def _heard_s(draft: Draft, attempt: Attempt) -> float:
 
 
 def _lose(draft: Draft, attempt: Attempt, grace_s: float, now: Now) -> None:
+    if attempt.state is State.ASSIGNED:
+        attempt = replace(attempt, state=advance(attempt.state, Event.ARM), restored=True)
     lost = replace(attempt, state=advance(attempt.state, Event.SILENT), lost_at=now.wall_s)
     draft.put_attempt(lost)
     copy = draft.copies[attempt.copy]
@@ -134,7 +148,7 @@ def _returns(draft: Draft, now: Now) -> None:
 def _contested(draft: Draft) -> list[str]:
     """Copies for which `_returns` has something to decide, each once, in a fixed order."""
     found: dict[str, None] = {}
-    for attempt in draft.live_attempts():
+    for attempt in draft.attempts_in_question():
         done = draft.copies[attempt.copy].state is CopyState.DONE
         if done or attempt.state is State.LOST or len(draft.live_of[attempt.copy]) > 1:
             found[attempt.copy] = None
@@ -202,7 +216,7 @@ def _prints(draft: Draft, attempt: Attempt, now: Now) -> bool:
 
 def _withdrawals(draft: Draft, now: Now) -> None:
     """Whatever is no longer wanted where it is: its job ended, its printer refuses or is held."""
-    for attempt in draft.live_attempts():
+    for attempt in draft.attempts_in_question():
         job = draft.jobs[attempt.job]
         if job.state is JobState.CANCELLED:
             _let_go(draft, attempt, Want.CANCEL, "the job was cancelled", now)
@@ -225,17 +239,24 @@ def _unwanted(draft: Draft, attempt: Attempt, job: Job, now: Now) -> str:
         return ""
     if printer.hold or printer.maintenance:
         return printer.hold or "in maintenance"
-    contact = draft.contacts.get(printer.id)
-    if attempt.state is State.ASSIGNED and contact is not None:
-        # Counted in this reign alone: before its host was heard, it may print what this database,
-        # restored from a backup, still calls assigned.
-        since_s = max(contact.assigned_s, contact.since_s)
-        if now.boot_s - since_s > draft.settings.prepare_s:
-            return f"not prepared within {draft.settings.prepare_s:.0f} s"
+    if now.boot_s >= _prepare_ends_s(draft, attempt):
+        return f"not prepared within {draft.settings.prepare_s:.0f} s"
     report = printer.report
     if attempt.phase is not Phase.PREPARED or report is None or not report.refusals:
         return ""
     return "; ".join(reason.text or reason.code for reason in report.refusals)
+
+
+def _prepare_ends_s(draft: Draft, attempt: Attempt) -> float:
+    """When an assigned attempt has taken too long; never for one that is further.
+
+    Counted in this reign alone: before its host was heard, it may print what this database,
+    restored from a backup, still calls assigned.
+    """
+    contact = draft.contacts.get(attempt.printer)
+    if attempt.state is not State.ASSIGNED or contact is None:
+        return TOO_FAR
+    return max(contact.assigned_s, contact.since_s) + draft.settings.prepare_s
 
 
 def _lift_fence(draft: Draft, attempt: Attempt, now: Now) -> None:
@@ -264,7 +285,7 @@ def _let_go(draft: Draft, attempt: Attempt, want: Want, why: str, now: Now) -> N
 
 def _arm(draft: Draft, now: Now) -> None:
     """Prepared, heard, nothing against it: tell it to start, bound to the session that said so."""
-    for attempt in draft.live_attempts():
+    for attempt in draft.attempts_in_question():
         if attempt.state is not State.ASSIGNED or attempt.phase is not Phase.PREPARED:
             continue
         printer = draft.printers[attempt.printer]
@@ -288,7 +309,7 @@ def _arm(draft: Draft, now: Now) -> None:
 def _number(draft: Draft, now: Now) -> None:
     """A desired that differs from the issued one gets the next generation of its printer."""
     touched = {draft.attempts[a].printer for a in draft.attempts.changed}
-    touched |= {a.printer for a in draft.live_attempts() if link_is_due(draft, a, now)}
+    touched |= {a.printer for a in draft.attempts_in_question() if link_is_due(draft, a, now)}
     for printer_id in sorted(touched):
         printer = draft.printers[printer_id]
         wanted = order_of(draft, draft.attempt_on(printer_id), now)

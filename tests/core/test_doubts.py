@@ -365,3 +365,29 @@ def test_who_has_just_been_given_up_as_silent_gets_nothing_in_the_same_round() -
     bench.round(bench.farm.settings.lease_s)
     assert bench.farm.attempts[attempt.id].state is State.ENDED
     assert bench.on("a") is None
+
+
+@pytest.mark.parametrize("policy", [DEFAULT_POLICY, NEVER])
+def test_after_a_restart_silence_gives_away_nothing_that_may_print(policy: Policy) -> None:
+    """The database may be older than the farm, and the one host that could tell is away."""
+    bench = with_job("a", "b", policy=policy)
+    first, other = placed(bench)
+    attempt = bench.live(first)
+    bench.farm.contacts.clear()
+    bench.farm.reign = replace(bench.farm.reign, connected_s=bench.now_s)
+    for _ in range(30):
+        bench.report(other)
+        bench.round(9.0)
+    assert bench.farm.attempts[attempt.id].state is State.ASSIGNED
+    assert bench.on(other) is None
+    for _ in range(10):
+        bench.report(other)
+        bench.round(9.0)
+    moved = bench.on(other) is not None
+    assert moved == (policy is DEFAULT_POLICY), "after its grace, and under never not at all"
+    assert bench.live(first).state is (State.LOST if moved else State.ASSIGNED)
+    bench.tell(first, Phase.PRINTING, attempt)
+    bench.round()
+    bench.tell(first, Phase.PRINTING, attempt)
+    bench.round()
+    assert bench.live(first).state is State.STARTED
