@@ -102,7 +102,7 @@ def _shown(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, int | float):
-        return f"{default:g}"
+        return f"{default:.12g}"
     return str(default) if default else "empty"
 
 

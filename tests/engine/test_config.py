@@ -22,6 +22,10 @@ BOUNDS: dict[str, tuple[float, float | None]] = {
     "farm.prepare_s": (1, 86400),
     "farm.express_patience_s": (1, None),
     "farm.rest_s": (0, 3600),
+    "people.session_idle_s": (60, 31536000),
+    "people.session_max_s": (60, 31536000),
+    "people.hash_memory_kib": (8, 1048576),
+    "people.hash_passes": (1, 100),
     "files.size_max_mb": (1, None),
     "files.disk_reserve_mb": (0, None),
 }
