@@ -28,6 +28,9 @@ LOOK_S = 1.0
 READINGS_S = 1.0
 QUEUE_MAX = 64
 CLIENTS_MAX = 200
+OWNER_CLIENTS_MAX = 20
+"""Listeners in all, and of one user: a page opens one."""
+
 FINISHED_MAX = 50
 
 
@@ -61,7 +64,8 @@ class Change(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="change"
 class Client:
     """One listener: messages wait in a bounded queue; `dropped` is set when it overflows."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner
         self.queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=QUEUE_MAX)
         self.dropped = asyncio.Event()
 
@@ -93,15 +97,16 @@ class Live:
         services.engine.listeners.append(self._note)
         services.engine.telemetry_listeners.append(self._note_telemetry)
 
-    @property
-    def full(self) -> bool:
-        return len(self._clients) >= CLIENTS_MAX
+    def is_full_for(self, owner: str) -> bool:
+        """Whether this user may not have one more listener."""
+        theirs = sum(client.owner == owner for client in self._clients)
+        return len(self._clients) >= CLIENTS_MAX or theirs >= OWNER_CLIENTS_MAX
 
-    def join(self) -> Client:
+    def join(self, owner: str = "") -> Client:
         """A new listener, whose queue begins with a snapshot."""
         if self._clients:
             self._send(self._gathered())  # what waits belongs before the snapshot
-        client = Client()
+        client = Client(owner)
         client.put(msgspec.json.encode(self.snapshot()))
         self._clients.add(client)
         if self._task is None or self._task.done():

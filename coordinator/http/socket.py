@@ -80,11 +80,13 @@ class LiveHandler(WebSocketHandler):
         return True
 
     def open(self, *args: str, **kwargs: str) -> None:
-        if self.live.full:
+        assert self._caller is not None
+        owner = self._caller.identity.user
+        if self.live.is_full_for(owner):
             self.close(CLOSE_TRY_LATER, "too many listeners")
             return
         self.set_nodelay(True)
-        self._client = self.live.join()
+        self._client = self.live.join(owner)
         self.services.people.listeners.add(self._ended.set)
         self._tasks = [
             asyncio.create_task(self._write(self._client), name="live-client"),

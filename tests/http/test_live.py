@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from coordinator.http.live import QUEUE_MAX, Client
+from coordinator.http.live import OWNER_CLIENTS_MAX, QUEUE_MAX, Client
 from moonraker_component.wire import Telemetry
 
 from .house import DEADLINE_S, House, eventually
@@ -123,3 +123,13 @@ async def test_clients_leave(house: House) -> None:
         await read(second)
         assert len(live._clients) == 2
     await eventually(lambda: not live._clients)
+
+
+async def test_one_user_does_not_take_the_places_of_all(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(OWNER_CLIENTS_MAX):
+            await read(await stack.enter_async_context(listening(house)))
+        one_more = await stack.enter_async_context(listening(house))
+        async with asyncio.timeout(DEADLINE_S):
+            assert await one_more.read_message() is None
+        assert one_more.close_code == 1013
