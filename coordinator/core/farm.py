@@ -7,6 +7,7 @@ take a `Draft`, read through it and put new rows into it; the farm below stays a
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from coordinator.core.attempts import Attempt, State
 from coordinator.core.jobs import Copy, CopyState, Job, JobState
 from coordinator.core.links import LinkKey
+from coordinator.core.order import Line, Place, place_of
 from coordinator.core.printers import Contact, Printer
 
 TOO_FAR = float("inf")
@@ -123,8 +125,24 @@ class Plan(Struct, frozen=True):
         return bool(self.jobs or self.copies or self.attempts or self.printers or self.history)
 
 
+class LastRound(Struct, frozen=True):
+    """What a round leaves to the next one, which then looks only at what may have changed.
+
+    `touched`: printers of which something changed in it. `wake_s`: CLOCK_BOOTTIME from which on
+    time alone may have changed something, so that everything is looked at.
+    """
+
+    reign: Reign
+    touched: frozenset[str]
+    wake_s: float
+
+
 class Farm:
-    """Everything the core decides from, with its indexes. Changed by `apply` alone."""
+    """Everything the core decides from, with its indexes. Changed by `apply` and `forget` alone.
+
+    `last_round` is None where the next round has to look at everything. `offered`: free printers
+    as they were when every waiting job was found not to fit them.
+    """
 
     def __init__(self, settings: Settings, reign: Reign) -> None:
         self.settings = settings
@@ -138,6 +156,11 @@ class Farm:
         self.live_on: dict[str, str] = {}
         self.live_of: dict[str, tuple[str, ...]] = {}
         self.waiting_of: dict[str, tuple[str, ...]] = {}
+        self.back_of: dict[str, tuple[str, ...]] = {}
+        self.tries_of: dict[str, tuple[str, ...]] = {}
+        self.line = Line()
+        self.last_round: LastRound | None = None
+        self.offered: dict[str, Printer] = {}
 
     def load(
         self,
@@ -161,14 +184,15 @@ class Farm:
         for attempt in attempts:
             draft.put_attempt(attempt)
         for job_id, ids in by_job.items():
-            draft.waiting_of.put(job_id, tuple(c for c in ids if draft.waits(c)))
-        self._merge(draft)
+            waiting = tuple(c for c in ids if draft.waits(c))
+            draft.waiting_of.put(job_id, waiting)
+            back = tuple(c for c in waiting if draft.copies[c].front_at is not None)
+            draft.back_of.put(job_id, back)
+        self.apply(draft)
 
     def apply(self, draft: Draft) -> None:
         """Make the changes of a committed draft the farm's own."""
-        self._merge(draft)
-
-    def _merge(self, draft: Draft) -> None:
+        self.line.update(draft.moves(), draft.horizon_at)
         self.jobs.update(draft.jobs.changed)
         self.copies.update(draft.copies.changed)
         self.attempts.update(draft.attempts.changed)
@@ -178,17 +202,25 @@ class Farm:
         for index, changed in (
             (self.live_of, draft.live_of.changed),
             (self.waiting_of, draft.waiting_of.changed),
+            (self.back_of, draft.back_of.changed),
         ):
             for key, ids in changed.items():
                 if ids:
                     index[key] = ids
                 else:
                     index.pop(key, None)
+        self.tries_of.update(draft.tries_of.changed)
         for printer, attempt in draft.live_on.changed.items():
             if attempt:
                 self.live_on[printer] = attempt
             else:
                 self.live_on.pop(printer, None)
+        for printer, offered in draft.offered.changed.items():
+            if offered is not None:
+                self.offered[printer] = offered
+            else:
+                self.offered.pop(printer, None)
+        self.last_round = draft.this_round
 
 
 class Draft:
@@ -206,6 +238,14 @@ class Draft:
         self.live_on: Layer[str, str] = Layer(farm.live_on)
         self.live_of: Layer[str, tuple[str, ...]] = Layer(farm.live_of)
         self.waiting_of: Layer[str, tuple[str, ...]] = Layer(farm.waiting_of)
+        self.back_of: Layer[str, tuple[str, ...]] = Layer(farm.back_of)
+        self.tries_of: Layer[str, tuple[str, ...]] = Layer(farm.tries_of)
+        self.offered: Layer[str, Printer | None] = Layer(farm.offered)
+        self.line: Line = farm.line
+        self.horizon_at: float = farm.line.horizon_at
+        self.last_round: LastRound | None = farm.last_round
+        self.this_round: LastRound | None = None
+        self.whole = True
         self.history: list[History] = []
         self.notes: list[str] = []
         self.outranked = 0
@@ -238,6 +278,8 @@ class Draft:
             self.live_on.put(attempt.printer, attempt.id)
         elif holder == attempt.id:
             self.live_on.put(attempt.printer, "")
+        if attempt.id not in self.attempts:
+            self.tries_of.put(attempt.copy, (*self.tries_of.get(attempt.copy, ()), attempt.id))
         self.attempts.put(attempt.id, attempt)
         others = tuple(a for a in self.live_of.get(attempt.copy, ()) if a != attempt.id)
         self.live_of.put(attempt.copy, (*others, attempt.id) if attempt.live else others)
@@ -259,6 +301,39 @@ class Draft:
     def live_attempts(self) -> list[Attempt]:
         """Every attempt that holds a printer."""
         return [self.attempts[a] for a in self.live_on.values() if a]
+
+    def begin_round(self, now: Now) -> None:
+        """Look at everything, or only at what may have changed since the round before.
+
+        What has not been touched since a round decided nothing about it would have nothing decided
+        again, until a time comes that this round knew of.
+        """
+        last = self.last_round
+        self.whole = last is None or last.reign != self.reign or now.boot_s >= last.wake_s
+        self.horizon_at = max(self.horizon_at, now.wall_s - self.settings.express_patience_s)
+
+    def end_round(self, wake_s: float) -> float:
+        """Leave to the next round what it needs; returns when time alone changes something."""
+        if self.last_round is not None and not self.whole:
+            wake_s = min(wake_s, self.last_round.wake_s)
+        self.this_round = LastRound(self.reign, frozenset(self.touched()), wake_s)
+        return wake_s
+
+    def printers_in_question(self) -> list[str]:
+        """Printers for which something may have to be decided in this round, in a fixed order."""
+        if self.whole or self.last_round is None:
+            return sorted(self.printers)
+        return sorted(self.last_round.touched | self.touched())
+
+    def attempts_in_question(self) -> list[Attempt]:
+        """The live attempts of those printers."""
+        asked = sorted(self.live_on) if self.whole else self.printers_in_question()
+        return [self.attempts[a] for p in asked if (a := self.live_on.get(p, ""))]
+
+    def withdraw_offer(self, printer_id: str) -> None:
+        """What waits has to be held against this printer anew once it is free."""
+        if self.offered.get(printer_id) is not None:
+            self.offered.put(printer_id, None)
 
     def alone(self, attempt: Attempt) -> bool:
         """Whether no other attempt of its copy is armed or started (rule 11)."""
@@ -292,6 +367,8 @@ class Draft:
             (self.live_on.changed, child.live_on.changed),
             (self.live_of.changed, child.live_of.changed),
             (self.waiting_of.changed, child.waiting_of.changed),
+            (self.back_of.changed, child.back_of.changed),
+            (self.tries_of.changed, child.tries_of.changed),
         ):
             mine.update(its)  # type: ignore[arg-type]  # pairs of equal types, which zip forgets
         self.history.extend(child.history)
@@ -313,22 +390,46 @@ class Draft:
             wake_s=wake_s,
         )
 
+    def touched(self) -> set[str]:
+        """Printers for which something may have to be decided anew because of this draft's changes.
+
+        An attempt touches the others of its copy as well, a copy or a job all of its live ones.
+        """
+        copies = set(self.copies.changed)
+        copies.update(attempt.copy for attempt in self.attempts.changed.values())
+        for job_id in self.jobs.changed:
+            copies.update(self.copies_of.get(job_id, ()))
+        found = {a.printer for a in self.attempts.changed.values()}
+        found.update(self.printers.changed, self.contacts.changed)
+        for copy_id in copies:
+            found.update(self.attempts[a].printer for a in self.live_of.get(copy_id, ()))
+        return found
+
+    def moves(self) -> dict[str, Place | None]:
+        """Jobs whose place in the line may have changed, with their places; None: they left it."""
+        jobs = {copy.job for copy in self.copies.changed.values()}
+        jobs.update(self.jobs.changed, self.waiting_of.changed, self.line.grown(self.horizon_at))
+        return {job_id: self._place(job_id) for job_id in jobs}
+
+    def _place(self, job_id: str) -> Place | None:
+        job = self.jobs[job_id]
+        if job.state is not JobState.ACTIVE or not self.waiting_of.get(job_id):
+            return None
+        return place_of(job, bool(self.back_of.get(job_id)), self.horizon_at)
+
     def _index_waiting(self, copy_id: str) -> None:
-        job_id = self.copies[copy_id].job
-        waiting = self.waiting_of.get(job_id, ())
-        if self.waits(copy_id) == (copy_id in waiting):
-            return
-        if copy_id in waiting:
-            self.waiting_of.put(job_id, tuple(c for c in waiting if c != copy_id))
-            return
-        more = (*waiting, copy_id)
-        self.waiting_of.put(job_id, tuple(sorted(more, key=lambda c: self.copies[c].number)))
+        copy = self.copies[copy_id]
+        waits = self.waits(copy_id)
+        self._index(self.waiting_of, copy, waits)
+        self._index(self.back_of, copy, waits and copy.front_at is not None)
 
-
-def active_jobs(draft: Draft) -> list[Job]:
-    """Jobs that may start copies: active, with at least one copy waiting."""
-    return [
-        job
-        for job_id, waiting in draft.waiting_of.items()
-        if waiting and (job := draft.jobs[job_id]).state is JobState.ACTIVE
-    ]
+    def _index(self, index: Layer[str, tuple[str, ...]], copy: Copy, belongs: bool) -> None:
+        """Keep a job's copies of one kind, by number."""
+        known = index.get(copy.job, ())
+        if belongs == (copy.id in known):
+            return
+        if not belongs:
+            index.put(copy.job, tuple(c for c in known if c != copy.id))
+            return
+        at = bisect_left(known, copy.number, key=lambda c: self.copies[c].number)
+        index.put(copy.job, (*known[:at], copy.id, *known[at:]))

@@ -81,7 +81,7 @@ def hold_job(draft: Draft, job: Job, reason: str, now: Now) -> None:
 def _done(draft: Draft, copy: Copy, now: Now) -> None:
     draft.put_copy(replace(copy, state=CopyState.DONE, reason="", front_at=None))
     job = draft.jobs[copy.job]
-    if job.finished:
+    if job.finished or draft.waiting_of.get(job.id):
         return
     states = [draft.copies[c].state for c in draft.copies_of[job.id]]
     if all(state is CopyState.DONE for state in states):

@@ -10,90 +10,144 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from coordinator.core import matching, order, printers
-from coordinator.core.attempts import Attempt, State
-from coordinator.core.farm import TOO_FAR, Draft, Now, active_jobs
-from coordinator.core.jobs import Copy, Job, Requirements
+from coordinator.core import matching, printers
+from coordinator.core.attempts import Attempt
+from coordinator.core.farm import TOO_FAR, Draft, Now
+from coordinator.core.jobs import Copy, Job
+from coordinator.core.order import Need
 from coordinator.core.printers import Printer
 
 
 def place(draft: Draft, now: Now, fresh_ids: Iterator[str]) -> float:
     """Assign in order of work; returns when the next printer that rests may be asked again."""
-    free, wake_s = _available(draft, now)
-    if not free:
-        return wake_s
-    choices = _Choices(draft, free)
-    for job in order.in_order(draft, active_jobs(draft), now):
-        for copy_id in draft.waiting_of.get(job.id, ()):
-            copy = draft.copies[copy_id]
-            choice = choices.best(job, copy)
-            if choice is None:
-                break  # copies of one job want the same printers
-            choices.take(choice)
-            _assign(draft, job, copy, choice, next(fresh_ids), now)
-        if not choices.free:
+    fresh, wake_s = _newly_available(draft, now)
+    moves = draft.moves()
+    new_needs = {p.need for p in moves.values() if p is not None and p.need not in draft.line}
+    known = _still_offered(draft, now) if new_needs and not draft.whole else []
+    choices = _Choices(draft, fresh, known, new_needs)
+    for spot in draft.line.in_order(moves):
+        if choices.is_over():
             break
+        _place_copies(draft, choices, draft.jobs[spot.job], spot.need, now, fresh_ids)
+    for printer in fresh:
+        draft.offered.put(printer.id, printer)
+    for printer_id in choices.taken:
+        draft.offered.put(printer_id, None)
     return wake_s
+
+
+def _place_copies(
+    draft: Draft, choices: _Choices, job: Job, need: Need, now: Now, fresh_ids: Iterator[str]
+) -> None:
+    if need in choices.unmet:
+        return
+    for copy_id in draft.waiting_of.get(job.id, ()):
+        copy = draft.copies[copy_id]
+        choice = choices.best(job, need, copy)
+        if choice is None:
+            return  # copies of one job, and jobs of one need, want the same printers
+        choices.take(choice)
+        _assign(draft, job, copy, choice, next(fresh_ids), now)
 
 
 class _Choices:
     """The free printers of one round, ranked once for all jobs that need the same.
 
     With ten thousand jobs and a thousand printers nearly all jobs need what another one needs:
-    asking every printer for every job took seconds.
+    asking every printer for every job took seconds. `fresh` are asked for every need, `known` only
+    for needs that were not there when they were asked before. `unmet`: no free printer fits.
     """
 
-    def __init__(self, draft: Draft, free: list[Printer]) -> None:
+    def __init__(
+        self, draft: Draft, fresh: list[Printer], known: list[Printer], new_needs: set[Need]
+    ) -> None:
+        self.taken: set[str] = set()
+        self.unmet: set[Need] = set()
         self._draft = draft
-        self.free = {printer.id: printer for printer in free}
-        self._ranked: dict[tuple[Requirements, bool], list[Printer]] = {}
+        self._fresh = {printer.id: printer for printer in fresh}
+        self._known = {printer.id: printer for printer in known}
+        self._new_needs = new_needs
+        self._needs_count = draft.line.needs() + len(new_needs)
+        self._ranked: dict[Need, list[Printer]] = {}
 
-    def best(self, job: Job, copy: Copy) -> Printer | None:
+    def is_over(self) -> bool:
+        """Whether nothing that stands in the line can get a printer any more."""
+        if len(self.unmet) >= self._needs_count:
+            return True
+        return not self._fresh and (not self._known or self._new_needs <= self.unmet)
+
+    def best(self, job: Job, need: Need, copy: Copy) -> Printer | None:
         """The best free printer that fits; one where this copy came to nothing comes last."""
-        ranked = self._rank(job)
-        if copy.failures or copy.misses:
-            left = [printer for printer in ranked if printer.id in self.free]
-            return min(left, key=lambda p: _score(self._draft, job, copy, p).key, default=None)
-        while ranked and ranked[-1].id not in self.free:
+        ranked = self._rank(job, need)
+        while ranked and ranked[-1].id in self.taken:
             ranked.pop()
-        return ranked[-1] if ranked else None
+        if not ranked:
+            self.unmet.add(need)
+            return None
+        if copy.failures or copy.misses:
+            left = [printer for printer in ranked if printer.id not in self.taken]
+            return min(left, key=lambda p: _score(self._draft, job, copy, p).key)
+        return ranked[-1]
 
     def take(self, printer: Printer) -> None:
-        del self.free[printer.id]
+        self.taken.add(printer.id)
+        self._fresh.pop(printer.id, None)
+        self._known.pop(printer.id, None)
 
-    def _rank(self, job: Job) -> list[Printer]:
+    def _rank(self, job: Job, need: Need) -> list[Printer]:
         """Free printers that fit, the best last, so that it is taken off the end."""
-        need = (job.requirements, job.policy.fence)
         if need not in self._ranked:
-            fits = [p for p in self.free.values() if not matching.refusals(job, p)]
+            asked = [*self._fresh.values()]
+            if need in self._new_needs:
+                asked += self._known.values()
+            fits = [printer for printer in asked if not matching.refusals(job, printer)]
             fits.sort(key=lambda p: matching.score(job, p, failed_here=0).key, reverse=True)
             self._ranked[need] = fits
         return self._ranked[need]
 
 
-def _available(draft: Draft, now: Now) -> tuple[list[Printer], float]:
+def _newly_available(draft: Draft, now: Now) -> tuple[list[Printer], float]:
+    """Free printers, but those that what waits was held against before, as they are now.
+
+    Also returns when the next one that rests may be asked again.
+    """
     lease_s = draft.settings.lease_s
-    free: list[Printer] = []
+    fresh: list[Printer] = []
     wake_s = TOO_FAR
-    for printer in draft.printers.values():
-        if draft.live_on.get(printer.id):
-            continue
+    for printer_id in draft.printers_in_question():
+        printer = draft.printers[printer_id]
+        contact = draft.contacts.get(printer_id)
+        if draft.live_on.get(printer_id):
+            draft.withdraw_offer(printer_id)
+        elif printers.refusals(printer, contact, now.boot_s, lease_s):
+            draft.withdraw_offer(printer_id)
+            if contact is not None and contact.rest_until_s > now.boot_s:
+                wake_s = min(wake_s, contact.rest_until_s)
+        elif draft.whole or draft.offered.get(printer_id) is not printer:
+            draft.withdraw_offer(printer_id)
+            fresh.append(printer)
+    return fresh, wake_s
+
+
+def _still_offered(draft: Draft, now: Now) -> list[Printer]:
+    """Printers that were free before and are so now. One that fell silent counts as newly
+    available when it is back, for new needs are not held against it meanwhile."""
+    still = []
+    for printer in [printer for printer in draft.offered.values() if printer is not None]:
         contact = draft.contacts.get(printer.id)
-        if not printers.refusals(printer, contact, now.boot_s, lease_s):
-            free.append(printer)
-        elif contact is not None and contact.rest_until_s > now.boot_s:
-            wake_s = min(wake_s, contact.rest_until_s)
-    return free, wake_s
+        if printers.refusals(printer, contact, now.boot_s, draft.settings.lease_s):
+            draft.withdraw_offer(printer.id)
+        else:
+            still.append(printer)
+    return still
 
 
 def _score(draft: Draft, job: Job, copy: Copy, printer: Printer) -> matching.Score:
     """With how often this copy came to nothing on this printer."""
     failed_here = 0
     if copy.failures or copy.misses:
-        failed_here = sum(
-            a.copy == copy.id and a.printer == printer.id and a.state is State.ENDED
-            for a in draft.attempts.values()
-        )
+        tries = [draft.attempts[a] for a in draft.tries_of.get(copy.id, ())]
+        failed_here = sum(a.printer == printer.id and not a.live for a in tries)
     return matching.score(job, printer, failed_here)
 
 
