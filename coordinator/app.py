@@ -32,13 +32,14 @@ from coordinator.files.inspection import Inspector
 from coordinator.host_accounts import HostAccounts
 from coordinator.http.app import make_app
 from coordinator.http.server import make_server
-from coordinator.http.services import Services
+from coordinator.http.services import Services, Trust
 from coordinator.link_key import link_key
 from coordinator.people.passwords import HashCost
 from coordinator.people.people import People
 from coordinator.people.rules import Lifetimes
 from coordinator.store.sql import SqlStore
-from coordinator.trust.keeper import Keeper, Wanted
+from coordinator.trust.keeper import Keeper, Wanted, https_url
+from coordinator.trust.pairings import Pairings
 
 log = logging.getLogger("moonfleet")
 
@@ -138,6 +139,7 @@ class Coordinator:
             inspector=Inspector(),
             ids=ids,
             make_credentials=accounts.make,
+            trust=self._trust(store, accounts),
             broker=accounts.broker_here,
             version=self.version,
             allowed_hosts=keeper.names,
@@ -163,6 +165,23 @@ class Coordinator:
         )
         self._stack.callback(people.close)
         return people
+
+    def _trust(self, store: SqlStore, accounts: HostAccounts) -> Trust:
+        keeper = self.keeper
+
+        def urls() -> tuple[str, ...]:
+            if not self._door_sockets:
+                return ()
+            return tuple(https_url(name, self.https_port) for name in keeper.calling_names())
+
+        return Trust(
+            pairings=Pairings(store.pairings, SystemClock(), lambda: keeper.ca_pem),
+            ca_pem=lambda: keeper.ca_pem,
+            broker_ca=accounts.broker_ca,
+            urls=urls,
+            broker_from=accounts.broker_from,
+            revoke=accounts.revoke,
+        )
 
     def _serve(
         self, app: Application, sockets: list[socket.socket], context: ssl.SSLContext | None

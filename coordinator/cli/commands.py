@@ -94,6 +94,12 @@ def release_printer(client: Client, args: argparse.Namespace, output: Output) ->
     _say_printer(output, client.post(f"/printers/{args.id}/release"))
 
 
+def revoke_printer(client: Client, args: argparse.Namespace, output: Output) -> None:
+    answer = client.post(f"/printers/{args.id}/revoke")
+    text = f"{args.id}: its host is out; `moonfleet pair {args.id}` lets it in again"
+    output.show(text, answer)
+
+
 def clear(client: Client, args: argparse.Namespace, output: Output) -> None:
     """Say that the bed is clear, and wait until the printer says so too."""
     path = f"/printers/{args.printer}"

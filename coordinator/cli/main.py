@@ -18,6 +18,7 @@ from coordinator.cli import commands, safekeeping
 from coordinator.cli.client import DEFAULT_URL, EXIT_OK, Client, CliError
 from coordinator.cli.keyring import key_for
 from coordinator.cli.output import Output
+from coordinator.cli.pairing import pair
 from coordinator.cli.submit import submit
 from coordinator.cli.watch import watch
 
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     _add_change(add("change", commands.change, "change a job's priority or lane"))
     add("printers", commands.list_printers, "list printers, and why they are idle")
     _add_printer(into, shared)
+    _add_pair(add("pair", pair, "make a code by which a host joins with its printers"))
     bed = add("clear", commands.clear, "say that a printer's bed is clear, and wait for it")
     bed.add_argument("printer", metavar="PRINTER")
     bed.add_argument("--timeout", type=float, default=15.0, metavar="SECONDS")
@@ -154,10 +156,18 @@ def _add_change(made: argparse.ArgumentParser) -> None:
     made.add_argument("--lane", choices=LANES)
 
 
+def _add_pair(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "printer", metavar="PRINTER", nargs="?", default="", help="only this one, new or known"
+    )
+    made.add_argument("--list", action="store_true", help="codes that were not used yet")
+    made.add_argument("--cancel", metavar="CODE-ID", help="let a code be good for nothing")
+
+
 def _add_printer(
     into: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser
 ) -> None:
-    text = "add a printer, make new credentials, hold or release it"
+    text = "add a printer, make new credentials or end them, hold or release it"
     made = into.add_parser("printer", help=text, description=text, parents=[shared])
     acts = made.add_subparsers(dest="act", required=True, metavar="ACT")
 
@@ -171,6 +181,7 @@ def _add_printer(
     new.add_argument("--display-name", help="what people call it")
     new.add_argument("--tag", action="append", default=[])
     add("credentials", commands.new_credentials, "make new credentials; the old end")
+    add("revoke", commands.revoke_printer, "end a printer's credentials and its connection")
     hold = add("hold", commands.hold_printer, "place nothing on a printer until it is released")
     hold.add_argument("--reason", required=True)
     add("release", commands.release_printer, "release a held printer")

@@ -6,36 +6,42 @@ credentials, codes or MQTT: whoever asks has made or ended those.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from coordinator.core.farm import Draft, Now
-from coordinator.core.printer_requests import add_printer, printer_of
+from coordinator.core.printer_requests import add_printer, check_printer_id, printer_of
 from coordinator.core.printers import Printer
 from coordinator.core.requests import Conflict, Who, tell
 
 REVOKED = "its credentials were revoked; pair it again or give it new ones"
 
 
-def pair_printers(
-    draft: Draft, printer_ids: tuple[str, ...], known: bool, who: Who, now: Now
-) -> list[Printer]:
-    """Make printers members, all or none. `known`: one that exists already gets new credentials.
+def check_new(printers: Mapping[str, Printer], printer_ids: tuple[str, ...], known: bool) -> None:
+    """Raise RequestError for an id that cannot be one, Conflict for a printer that exists.
 
-    Raises Conflict for one that exists where `known` is false: its host would be thrown out.
+    `known`: it may exist. Otherwise its host would be thrown out by a stranger's choice of name.
     """
     for printer_id in printer_ids:
-        if printer_id in draft.printers and not known:
+        check_printer_id(printer_id)
+        if printer_id in printers and not known:
             raise Conflict(
                 f"printer {printer_id} exists already; a code made for it (moonfleet pair"
                 f" {printer_id}) gives its host new credentials"
             )
-    found = []
+
+
+def pair_printers(
+    draft: Draft, printer_ids: tuple[str, ...], known: bool, who: Who, now: Now
+) -> None:
+    """Make printers members, all or none; raises as check_new."""
+    check_new(draft.printers, printer_ids, known)
     for printer_id in printer_ids:
         if printer_id not in draft.printers:
             add_printer(draft, printer_id, "", (), who, now)
-        found.append(readmit(draft, printer_id))
+        readmit(draft, printer_id)
         tell(draft, who, now, "printer_paired", printer=printer_id)
-    return found
 
 
 def revoke_printer(draft: Draft, printer_id: str, who: Who, now: Now) -> Printer:
@@ -47,6 +53,13 @@ def revoke_printer(draft: Draft, printer_id: str, who: Who, now: Now) -> Printer
     printer = replace(printer, hold=printer.hold or REVOKED)
     draft.put_printer(printer)
     tell(draft, who, now, "printer_revoked", printer=printer_id)
+    return printer
+
+
+def renew_credentials(draft: Draft, printer_id: str, who: Who, now: Now) -> Printer:
+    """It has new credentials, made by a person; raises NotFound."""
+    printer = readmit(draft, printer_id)
+    tell(draft, who, now, "printer_credentials", printer=printer_id)
     return printer
 
 

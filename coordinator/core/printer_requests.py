@@ -30,9 +30,7 @@ def add_printer(
     draft: Draft, printer_id: str, name: str, tags: tuple[str, ...], who: Who, now: Now
 ) -> Printer:
     """Make a printer known; its host is heard from then on."""
-    if not PRINTER_ID.match(printer_id) or printer_id.startswith(RESERVED_PREFIX):
-        allowed = f"use 1 to 64 of A-Z a-z 0-9 _ -, not beginning with {RESERVED_PREFIX}"
-        raise RequestError("id", printer_id, allowed)
+    check_printer_id(printer_id)
     if printer_id in draft.printers:
         raise Conflict(f"printer {printer_id} exists already")
     printer = Printer(
@@ -41,6 +39,13 @@ def add_printer(
     draft.put_printer(printer)
     tell(draft, who, now, "printer_added", printer=printer_id)
     return printer
+
+
+def check_printer_id(printer_id: str) -> None:
+    """Raise RequestError for what cannot be a printer's id, which is its MQTT user name too."""
+    if not PRINTER_ID.match(printer_id) or printer_id.startswith(RESERVED_PREFIX):
+        allowed = f"use 1 to 64 of A-Z a-z 0-9 _ -, not beginning with {RESERVED_PREFIX}"
+        raise RequestError("id", printer_id, allowed)
 
 
 def change_printer(

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from msgspec import UNSET, Struct, UnsetType
 
+from coordinator.core import membership, requests
 from coordinator.core import printer_requests as acts
-from coordinator.core import requests
 from coordinator.core.farm import Draft, Now
 from coordinator.core.printer_requests import PrinterChange
 from coordinator.core.printers import Printer
@@ -113,7 +113,8 @@ class PrintersHandler(ApiHandler):
         await self.services.engine.ask(
             lambda d, now: acts.add_printer(d, order.id, order.name, order.tags, who, now)
         )
-        await answer_credentials(self, order.id, 201)
+        password = await self.services.make_credentials(order.id)
+        answer_credentials(self, order.id, password)
 
 
 class PrinterHandler(ApiHandler):
@@ -141,10 +142,33 @@ class CredentialsHandler(ApiHandler):
 
     @operation(status=201, answer=CredentialsAnswer, body=NoFields, needs=Role.ADMIN)
     async def post(self, printer_id: str) -> None:
-        """Make new credentials for a printer's host; the old password is no longer taken."""
+        """Make new credentials for a printer's host; the old password is no longer taken, and
+        whoever is connected by it is disconnected."""
+        self.body(NoFields)
+        who = self.who
+        view(self, printer_id)
+        password = await self.services.make_credentials(printer_id)
+        await self.services.engine.ask(
+            lambda d, now: membership.renew_credentials(d, printer_id, who, now)
+        )
+        answer_credentials(self, printer_id, password)
+
+
+class RevokeHandler(ApiHandler):
+    """/printers/{id}/revoke."""
+
+    @operation(answer=PrinterAnswer, body=NoFields, needs=Role.ADMIN)
+    async def post(self, printer_id: str) -> None:
+        """End the credentials of a printer's host and its connection. What it prints goes on, out
+        of reach; nothing new goes to it until it has new ones."""
         self.body(NoFields)
         view(self, printer_id)
-        await answer_credentials(self, printer_id, 201)
+        if not await self.services.trust.revoke(printer_id):
+            raise Conflict("the broker is not the farm's: end the account there")
+        who = self.who
+        await act(
+            self, printer_id, lambda d, now: membership.revoke_printer(d, printer_id, who, now)
+        )
 
 
 class MaintenanceHandler(ApiHandler):
@@ -267,10 +291,9 @@ async def command(handler: ApiHandler, printer_id: str, kind: CommandKind, token
     handler.answer(answer, 202)
 
 
-async def answer_credentials(handler: ApiHandler, printer_id: str, status: int) -> None:
-    """Make credentials and answer with them."""
-    password = await handler.services.make_credentials(printer_id)
+def answer_credentials(handler: ApiHandler, printer_id: str, password: str) -> None:
+    """Answer with new credentials, this once."""
     credentials = Credentials(printer_id, password, handler.services.broker())
     handler.answer(
-        CredentialsAnswer(printer=view(handler, printer_id), credentials=credentials), status
+        CredentialsAnswer(printer=view(handler, printer_id), credentials=credentials), 201
     )

@@ -15,6 +15,7 @@ from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
 from coordinator.people.people import People
 from coordinator.ports import Archive, Clock
+from coordinator.trust.pairings import Pairings
 
 MakeCredentials = Callable[[str], Awaitable[str]]
 """Sets up the MQTT login of a printer id and returns its password, which is told once."""
@@ -35,6 +36,23 @@ class BrokerForHosts(Struct, frozen=True):
     tls: bool = False
 
 
+class Trust(Struct, frozen=True):
+    """How hosts join and leave.
+
+    `ca_pem`: what they verify this server by; `broker_ca`: the broker, where it has a CA of its
+    own. `urls`: where hosts elsewhere may reach us, the likeliest first. `broker_from`: the broker
+    for a host that calls us by this name. `revoke` ends a printer's account and connection; False
+    where the broker is not ours.
+    """
+
+    pairings: Pairings
+    ca_pem: Callable[[], bytes]
+    broker_ca: Callable[[], bytes]
+    urls: Callable[[], tuple[str, ...]]
+    broker_from: Callable[[str], BrokerForHosts]
+    revoke: Callable[[str], Awaitable[bool]]
+
+
 class Services(Struct, frozen=True):
     """Everything handlers use.
 
@@ -49,6 +67,7 @@ class Services(Struct, frozen=True):
     inspector: Inspector
     ids: Iterator[str]
     make_credentials: MakeCredentials
+    trust: Trust
     clock: Clock = SystemClock()
     broker: Callable[[], BrokerForHosts] = BrokerForHosts
     version: str = ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from coordinator.trust import own_certificate
-from coordinator.trust.addresses import machine_addresses, machine_names
+from coordinator.trust.addresses import LOOPBACK, machine_addresses, machine_names
 from coordinator.trust.authority import Authority, TrustError, utc_now
 from coordinator.trust.certificates import Names, names_of
 from coordinator.trust.contexts import server_context
@@ -87,9 +87,9 @@ class Keeper:
     def calling_names(self) -> tuple[str, ...]:
         """How hosts elsewhere may call this server, the likeliest first."""
         given = [name for name in self._wanted.names if name in self.names]
-        loopback = ("localhost", "127.0.0.1", "::1")
-        found = [*given, *(n for n in machine_names() if n.endswith(".local")), *sorted(self.names)]
-        return tuple(dict.fromkeys(n for n in found if n in self.names and n not in loopback))
+        local = [name for name in machine_names() if name.endswith(".local")]
+        found = dict.fromkeys([*given, *local, *sorted(self.names)])
+        return tuple(name for name in found if name in self.names and name not in LOOPBACK)
 
     def open(self) -> None:
         """Make the CA at the first run, and have what the doors need; raises TrustError."""
@@ -158,6 +158,11 @@ class Keeper:
         if why:
             log.info("new certificate for the doors: %s", why)
             await told()
+
+
+def https_url(name: str, port: int) -> str:
+    """A URL of this server by one of its names."""
+    return f"https://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 def checked_names(texts: tuple[str, ...]) -> None:

@@ -24,11 +24,12 @@ from coordinator.engine import Engine
 from coordinator.files.content import ContentStore
 from coordinator.files.inspection import Inspector
 from coordinator.http.app import make_app
-from coordinator.http.services import Services
+from coordinator.http.services import BrokerForHosts, Services, Trust
 from coordinator.people.passwords import HashCost
 from coordinator.people.people import People
 from coordinator.ports import BrokerAway
 from coordinator.store.sql import SqlStore
+from coordinator.trust.pairings import Pairings
 from moonraker_component.wire import (
     AttemptReport,
     Beacon,
@@ -195,6 +196,7 @@ class House:
             inspector=inspector or Inspector(),
             ids=ids,
             make_credentials=self._make_credentials,
+            trust=self._trust(),
             version="1.2.3",
         )
         self.url = ""
@@ -304,6 +306,17 @@ class House:
                 if all(job["counts"][name] == number for name, number in counts.items()):
                     return job
                 await asyncio.sleep(0.02)
+
+    def _trust(self) -> Trust:
+        """Codes are real; the CA, the broker and its accounts are not."""
+        return Trust(
+            pairings=Pairings(self.store.pairings, SystemClock(), lambda: CA_PEM),
+            ca_pem=lambda: CA_PEM,
+            broker_ca=lambda: b"",
+            urls=lambda: ("https://farm.example:8443",),
+            broker_from=lambda name: BrokerForHosts(name, 8883, tls=True),
+            revoke=self._revoke,
+        )
 
     async def _revoke(self, printer_id: str) -> bool:
         self.revoked.append(printer_id)
