@@ -14,6 +14,9 @@ MQTT_PORT=${MOONFLEET_MQTT_PORT:-}
 MQTT_USERNAME=${MOONFLEET_MQTT_USER:-}
 MQTT_PASSWORD=${MOONFLEET_MQTT_PASSWORD:-}
 MQTT_TLS_CA=${MOONFLEET_MQTT_TLS_CA:-}
+MQTT_TLS=${MOONFLEET_MQTT_TLS:-}
+# Only ever set by pairing.
+TOPIC_PREFIX='' COORDINATOR_URL=''
 
 # check_value OPTION VALUE PATTERN WHAT: an empty VALUE means "not given".
 check_value() {
@@ -34,13 +37,21 @@ check_values() {
         MQTT_TLS_CA=$(readlink -m "$MQTT_TLS_CA")
         [ -r "$MQTT_TLS_CA" ] || fail 2 "--mqtt-tls-ca: cannot read $MQTT_TLS_CA"
     fi
+    # The component would refuse it, too; here it is said before anything is changed.
+    case $MQTT_ADDRESS in
+        '' | localhost | 127.* | ::1) ;;
+        *) [ -n "$MQTT_TLS_CA$MQTT_TLS" ] ||
+            fail 2 "--mqtt-host $MQTT_ADDRESS: a broker on another computer needs --mqtt-tls-ca, or\
+ --mqtt-tls where a public CA signed its certificate" ;;
+    esac
 }
 
 password_path() { printf '%s/moonfleet.password' "${INST_DATA[$1]}"; }
 
 check_credentials() {
+    [ -z "$PAIRING_CODE" ] || return 0
     [ ! -f "${INST_DATA[$1]}/config/moonfleet.conf" ] || return 0
-    [ -n "$MQTT_ADDRESS" ] || fail 2 "${INST_NAME[$1]}: --mqtt-host is needed the first time"
+    [ -n "$MQTT_ADDRESS" ] || fail 2 "${INST_NAME[$1]}: --coordinator and --code are needed the first time (or --mqtt-host)"
     [ -n "$MQTT_PASSWORD" ] ||
         fail 2 "${INST_NAME[$1]}: --mqtt-password-file is needed the first time"
 }
@@ -58,6 +69,7 @@ printer_id_of() {
 # change, so that what a person wrote there stays.
 write_conf() {
     local path=${INST_DATA[$1]}/config/moonfleet.conf text origin printer_id password_file=''
+    take_paired "$1"
     if [ -n "$MQTT_PASSWORD" ]; then
         write_file "$(password_path "$1")" 600 "$MQTT_PASSWORD"
         password_file=$(password_path "$1")
@@ -72,6 +84,9 @@ write_conf() {
         text=$(set_option "$text" mqtt_username "$MQTT_USERNAME")
         text=$(set_option "$text" mqtt_password_file "$password_file")
         text=$(set_option "$text" mqtt_tls_ca "$MQTT_TLS_CA")
+        text=$(set_option "$text" mqtt_tls "$MQTT_TLS")
+        text=$(set_option "$text" topic_prefix "$TOPIC_PREFIX")
+        text=$(set_option "$text" coordinator_url "$COORDINATOR_URL")
         write_file "$path" 600 "$text"
         return
     fi
@@ -83,21 +98,29 @@ write_conf() {
     text=${text//@MQTT_PORT@/"${MQTT_PORT:-$(default_port)}"}
     text=${text//@MQTT_USERNAME@/"${MQTT_USERNAME:-$printer_id}"}
     text=${text//@MQTT_PASSWORD_FILE@/"$password_file"}
-    text=${text//@MQTT_TLS_CA@/"$MQTT_TLS_CA"}
+    text=${text//@MQTT_TLS_CA@/"${MQTT_TLS_CA#-}"}
+    text=${text//@MQTT_TLS@/"${MQTT_TLS#-}"}
+    text=${text//@TOPIC_PREFIX@/"${TOPIC_PREFIX#-}"}
+    text=${text//@COORDINATOR_URL@/"${COORDINATOR_URL#-}"}
     text=${text//@REPO@/"$REPO"}
     text=${text//@ORIGIN@/"$origin"}
     # Moonraker can update only what it can fetch again.
     [ -n "$origin" ] || text=${text%%$'\n\n[update_manager'*}
-    [ -n "$MQTT_TLS_CA" ] || text=${text//$'mqtt_tls_ca: \n'/}
-    write_file "$path" 600 "${text%$'\nmqtt_tls_ca: '}"
+    # An option without a value is none.
+    write_file "$path" 600 "$(sed '/^[a-z_]*: $/d' <<<"$text")"
 }
 
-default_port() { if [ -n "$MQTT_TLS_CA" ]; then echo 8883; else echo 1883; fi; }
+default_port() { if [ -n "$MQTT_TLS_CA$MQTT_TLS" ]; then echo 8883; else echo 1883; fi; }
 
-# set_option TEXT NAME VALUE: TEXT with that option of [moonfleet]; unchanged when VALUE is empty.
+# set_option TEXT NAME VALUE: TEXT with that option of [moonfleet]; unchanged when VALUE is empty,
+# and without it when VALUE is "-".
 set_option() {
     if [ -z "$3" ]; then
         printf '%s' "$1"
+        return
+    fi
+    if [ "$3" = - ]; then
+        sed "/^\[moonfleet\]/,/^\[/{/^$2:/d}" <<<"$1"
         return
     fi
     # Through the environment: awk would read backslashes in -v, and a path may hold them.

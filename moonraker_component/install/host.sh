@@ -12,6 +12,8 @@
 . "$REPO/moonraker_component/install/files.sh"
 # shellcheck source=moonraker_component/install/conf.sh
 . "$REPO/moonraker_component/install/conf.sh"
+# shellcheck source=moonraker_component/install/pairing.sh
+. "$REPO/moonraker_component/install/pairing.sh"
 # shellcheck source=moonraker_component/install/next_steps.sh
 . "$REPO/moonraker_component/install/next_steps.sh"
 # shellcheck source=moonraker_component/install/uninstall.sh
@@ -31,12 +33,23 @@ into its Klipper. Run it again after changing anything: what is so already stays
 
   --instance NAME            only this one: its data folder (printer_1_data) or its unit's
                              suffix (1)
+  --coordinator URL          the farm, as `moonfleet pair` shows it: https://farm.local:8443
+  --code CODE                the pairing code, good for 15 minutes and for one host; brings
+                             everything of the broker, also for a host that was there before
   --printer-id ID            name of the printer in the farm ([A-Za-z0-9_-], at most 64)
+
+Without a code, for a broker of your own:
+
   --mqtt-host HOST           the farm's broker; needed the first time
-  --mqtt-port PORT           1883, or 8883 with --mqtt-tls-ca
+  --mqtt-port PORT           1883, or 8883 with TLS
   --mqtt-user NAME           the printer id, when not given
   --mqtt-password-file FILE  one line; needed the first time
   --mqtt-tls-ca FILE         the certificate authority that signed the broker's certificate
+  --mqtt-tls                 a public one signed it. One of the two is needed for a broker on
+                             another computer
+
+Where things are:
+
   --data-dir DIR             an instance without a systemd unit (needs --moonraker-dir)
   --moonraker-dir DIR        Moonraker's checkout, when no unit tells
   --moonraker-env DIR        Moonraker's virtual environment, when no unit tells
@@ -46,8 +59,8 @@ into its Klipper. Run it again after changing anything: what is so already stays
   --root DIR                 treat DIR as the root folder; restarts nothing
   --dry-run                  say what would be changed, change nothing
 
-MOONFLEET_PRINTER_ID, MOONFLEET_MQTT_HOST, _PORT, _USER, _PASSWORD and _TLS_CA in the environment
-serve as well.
+MOONFLEET_COORDINATOR, MOONFLEET_CODE, MOONFLEET_PRINTER_ID, MOONFLEET_MQTT_HOST, _PORT, _USER,
+_PASSWORD and _TLS_CA in the environment serve as well.
 TEXT
 }
 
@@ -65,6 +78,7 @@ parse_host() {
         case $1 in
             --no-restart) RESTART=0 ;;
             --no-klipper) WITH_KLIPPER=0 ;;
+            --mqtt-tls) MQTT_TLS=True ;;
             --*)
                 [ $# -ge 2 ] || bad_option "$command" "$1 needs a value, or is unknown"
                 value=$2
@@ -76,6 +90,8 @@ parse_host() {
                     --klipper-dir) OPTION_KLIPPER=$value ;;
                     --root) ROOT=$(readlink -m "$value") ;;
                     --printer-id) PRINTER_ID=$value ;;
+                    --coordinator) COORDINATOR=$value ;;
+                    --code) PAIRING_CODE=$value ;;
                     --mqtt-host) MQTT_ADDRESS=$value ;;
                     --mqtt-port) MQTT_PORT=$value ;;
                     --mqtt-user) MQTT_USERNAME=$value ;;
@@ -169,6 +185,7 @@ command_host() {
     local index
     parse_host host "$@"
     refuse_root host
+    check_pairing
     check_values
     find_instances "$OPTION_MOONRAKER" "$OPTION_KLIPPER" "$OPTION_ENV"
     select_instances
@@ -180,6 +197,7 @@ command_host() {
         check_credentials "$index"
         refuse_while_printing "$index"
     done
+    pair_instances "${SELECTED[@]}"
     for index in "${SELECTED[@]}"; do
         install_instance "$index"
     done
@@ -190,9 +208,10 @@ command_host() {
 install_instance() {
     local config=${INST_DATA[$1]}/config before=$CHANGES
     say "${INST_NAME[$1]}: Moonraker ${INST_COMPONENTS[$1]%/components}"
+    # First: a code that was spent must not be lost to whatever fails after it.
+    write_conf "$1"
     install_component "${INST_COMPONENTS[$1]}"
     install_requirements "${INST_PYTHON[$1]}"
-    write_conf "$1"
     if [ "$WITH_KLIPPER" = 1 ]; then
         install_section "$1"
     fi

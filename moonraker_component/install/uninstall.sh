@@ -47,6 +47,7 @@ remove_instance() {
     remove_file "$config/moonfleet.conf"
     remove_file "$config/moonfleet.cfg"
     remove_file "$(password_path "$1")"
+    remove_file "$(ca_path "$1")"
     for folder in "${INST_COMPONENTS[$1]}" "${INST_KLIPPY[$1]}/extras" "${INST_KLIPPY[$1]}/plugins"; do
         name=$folder/moonfleet
         if is_used_elsewhere "$1" "$folder"; then

@@ -112,7 +112,7 @@ def password_file(shared_folder: Path) -> Path:
 @pytest.fixture
 def credentials(password_file: Path) -> list[str]:
     """What `host` needs the first time."""
-    return ["--mqtt-host", "farm.local", "--mqtt-password-file", str(password_file)]
+    return ["--mqtt-host", "127.0.0.1", "--mqtt-password-file", str(password_file)]
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_moonfleet_conf_holds_what_was_given(host: Host, credentials: list[str])
     assert path.stat().st_mode & 0o777 == 0o600
     assert options(path) == {
         "printer_id": "left",
-        "mqtt_address": "farm.local",
+        "mqtt_address": "127.0.0.1",
         "mqtt_port": "1883",
         "mqtt_username": "left",
         "mqtt_password_file": "/home/pi/printer_data/moonfleet.password",
@@ -275,9 +275,9 @@ def test_what_a_person_wrote_stays(host: Host, credentials: list[str]) -> None:
     path.write_text(path.read_text() + "# by hand\ncache_mb: 200\n")
     mine = path.read_text()
 
-    host.install("host", "--mqtt-host", "10.0.0.9")
+    host.install("host", "--mqtt-host", "127.0.0.9")
 
-    assert path.read_text() == mine.replace("farm.local", "10.0.0.9")
+    assert path.read_text() == mine.replace("127.0.0.1", "127.0.0.9")
 
 
 def test_missing_option_is_added_to_its_section(host: Host, credentials: list[str]) -> None:

@@ -125,8 +125,11 @@ def test_root_is_refused(host: Host, stub_path: Path, command: str) -> None:
         (["--frobnicate"], "--frobnicate"),
         (["--frobnicate", "1"], "--frobnicate"),
         (["stray"], "stray"),
-        ([], "--mqtt-host is needed"),
-        (["--mqtt-host", "farm.local"], "--mqtt-password-file is needed"),
+        ([], "--code are needed"),
+        (["--mqtt-host", "127.0.0.1"], "--mqtt-password-file is needed"),
+        (["--mqtt-host", "farm.local"], "needs --mqtt-tls-ca"),
+        (["--code", "ABCDE"], "--code needs --coordinator"),
+        (["--coordinator", "https://farm.local:8443"], "--coordinator needs --code"),
     ],
 )
 def test_bad_option_is_named(host: Host, arguments: list[str], said: str) -> None:
