@@ -2,7 +2,7 @@
 # Moonfleet's installer: one command per purpose, safe to run again.
 #
 # Owns: what every command shares (messages, dry run, Debian packages, virtual environments)
-# and the commands that only start something here (demo, bench, chaos). The checks of `test` live in
+# and the commands that only start something here (demo, bench, sim, chaos). The checks of `test` live in
 # tests/checks.sh, what changes a printer's host beside the component
 # (moonraker_component/install/), what makes a service of the coordinator beside its unit
 # (coordinator/systemd/).
@@ -66,6 +66,7 @@ usage: ./install.sh COMMAND [options]
   demo [args]        a farm with no hardware: three virtual printers and one queue
   test [args]        every check and every test; args go to pytest
   bench NAME [args]  one measurement; its last line is one JSON object
+  sim [args]         whole farms in one process under seeds; no promise may be broken
   chaos [args]       the demo's farm under random faults; its last line is the verdict
   coordinator        run the coordinator on this machine as a service
   host               put Moonfleet's component into the Moonraker on this machine
@@ -297,7 +298,7 @@ setup_test() {
     unlock_setup
 }
 
-# --- demo, bench, chaos ----------------------------------------------------------------------
+# --- demo, bench, sim, chaos ----------------------------------------------------------------------
 
 usage_demo() {
     cat <<'TEXT'
@@ -346,6 +347,22 @@ command_chaos() {
     start_python tests.chaos "$@"
 }
 
+usage_sim() {
+    cat <<'TEXT'
+usage: ./install.sh sim [--dry-run] [--seeds N] [--seed S] [--kind KIND] [--mutant NAME] [--processes N]
+
+Sets up what the tests need and runs the product's own decisions in N simulated farms (2000), from
+seed S on (0): first with faults, then without. Exit status 0: every promise was kept. The first
+that was broken is told with its shortest list of faults. A mutant is a rule taken out; exit status
+0 says that a promise noticed. --mutant all takes out each in turn.
+TEXT
+}
+
+command_sim() {
+    setup_test
+    start_python tests.sim "$@"
+}
+
 start_python() {
     if [ "$DRY_RUN" = 1 ]; then
         say "would run python -m $*"
@@ -369,7 +386,7 @@ main() {
     [ $# -gt 0 ] || bad_usage 'a command is needed'
     shift
     case $command in
-        demo | test | bench | chaos | host | coordinator | uninstall) ;;
+        demo | test | bench | sim | chaos | host | coordinator | uninstall) ;;
         --help | -h | help)
             usage
             return

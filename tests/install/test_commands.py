@@ -13,7 +13,7 @@ import requests
 from tests.install.host_tree import REPOSITORY, TIMEOUT_S, Host
 from tests.install.real_moonraker import running_moonraker, url_of
 
-COMMANDS = ("demo", "test", "bench", "chaos", "host", "coordinator", "uninstall")
+COMMANDS = ("demo", "test", "bench", "sim", "chaos", "host", "coordinator", "uninstall")
 # What install.sh calls before it looks for packages.
 NEEDED_PROGRAMS = ("bash", "env", "dirname", "id", "cat", "python3", "git")
 

@@ -1,356 +1,403 @@
 """A whole farm in one process under one seed: the product's own decisions, simulated surroundings.
 
-Owns the simulated clock, network, disks, Klippers and people. What is decided comes from the
-product: moonraker_component's host decisions, klipper_extras' rules, the coordinator's core. The
-history it records is what invariants.py judges.
+Owns the simulated clock, the list of what is there, how faults are carried out and healed. What is
+decided comes from the product: the coordinator's engine and core, moonraker_component's host
+decisions, klipper_extras' rules. The history it records is what invariants.py judges.
 """
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+import logging
 import random
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
-from coordinator.core import printer_requests, reports, requests
-from coordinator.core.attempts import Attempt
-from coordinator.core.desired import desired_of
-from coordinator.core.farm import Draft, Farm, Now, Reign, Settings
-from coordinator.core.jobs import Copy, Job, JobFile, Policy
-from coordinator.core.printers import Contact, Printer
-from coordinator.core.reconcile import reconcile
-from moonraker_component import wire
+from coordinator.ports import StoreError
+from tests.sim.coordinators import SETTINGS, SimCoordinator, SimStore
+from tests.sim.history import Entry, History
 from tests.sim.hosts import SimHost
+from tests.sim.network import Network
+from tests.sim.people import People
+from tests.sim.scenario import FAULTY_S, PEOPLE, Fault, Scenario
 
-Rows = tuple[dict[str, Job], dict[str, Copy], dict[str, Attempt], dict[str, Printer]]
-LEASE_S = 10.0
-SETTINGS = Settings(
-    lease_s=LEASE_S,
-    fence_s=20.0,
-    fence_margin_s=5.0,
-    offline_grace_s=40.0,
-    express_patience_s=1e9,
-    rest_s=3.0,
-)
+HEALED_S = 4_000.0
+AFTER_S = 150.0
+"""What still prints when the last job ends (a surplus copy) may come to its end."""
+
+BY_PEOPLE = frozenset(PEOPLE) - {"person_pause", "person_cancel", "stale_clear"}
 
 
-@dataclass(frozen=True)
-class Faults:
-    """How unkind the world is: probabilities per message, and mean seconds between mishaps."""
-
-    drop: float = 0.1
-    double: float = 0.1
-    delay_max_s: float = 3.0
-    mishap_every_s: float = 60.0
-    kinds: tuple[str, ...] = (
-        "cut", "moonraker", "power", "klipper", "forget", "coordinator", "macro", "person_pause",
-        "person_cancel", "print_error", "broker", "forget_all", "stall", "suspend", "disk_full",
-        "mute_answers", "wall_clock", "job_pause", "settle",
-    )  # fmt: skip
-
-
-@dataclass
 class World:
-    """Runs until `end_s`, then heals everything and runs until every job has ended."""
+    """Plays one scenario. `healed`: the faults are over, and everything has to come to its end."""
 
-    seed: int
-    hosts_n: int = 3
-    policy: Policy = Policy(offline_grace_s=40.0, retries=50)  # noqa: RUF009 - frozen
-    faults: Faults = Faults()
-    copies: int = 6
-    now_s: float = 1_000.0
-    sections: bool = True
-    rng: random.Random = field(init=False)
-    wall_offset_s: float = 0.0
-    healed: bool = False
-    log: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.rng = random.Random(self.seed)
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.lease_s = SETTINGS.lease_s
+        self.fence_s = SETTINGS.fence_s
+        self.now_s = self.begun_s = 1_000.0
+        self.wall_offset_s = 0.0
+        self.healed = False
+        self.restored = False
+        self.backup: SimStore | None = None
+        self.history = History()
+        self.errors: list[str] = []
+        self.asked: list[asyncio.Future[Any]] = []
+        self._heap: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
-        self.cut: set[str] = set()
-        self.retained: dict[str, bytes] = {}
-        # Without sections every second host has none: both kinds in one farm.
+        self.rng = random.Random(f"{scenario.seed}/world")
+        self.network = Network(self)
         self.hosts = {
-            f"p{n}": SimHost(self, f"p{n}", section=self.sections or n % 2 == 0)
-            for n in range(self.hosts_n)
+            f"p{n}": SimHost(
+                self,
+                f"p{n}",
+                section=scenario.kind.sections or n % 2 == 0,
+                rate=1.0 + self.rng.uniform(-1.0, 1.0) * scenario.drift,
+            )
+            for n in range(scenario.hosts)
         }
         self.clones: list[SimHost] = []
-        self.restored = False
-        self.coordinator = SimCoordinator(self)
-        self.job: Job = self.coordinator.submit(self.copies, self.policy)
+        self.store = SimStore("main")
+        self.coordinators = [SimCoordinator(self, "c0", self.store)]
+        self._started = 1
+        self.people = People(self)
 
-    # ---- time ---------------------------------------------------------------------------------
+    # ---- time -----------------------------------------------------------------------------------
 
-    def at(self, delay_s: float, act: Callable[[], None]) -> None:
+    def at(self, delay_s: float, act: Callable[[], object]) -> None:
+        """Let something happen so much later."""
         self._count += 1
         heapq.heappush(self._heap, (self.now_s + delay_s, self._count, act))
 
     def run(self, until_s: float, done: Callable[[], bool] = lambda: False) -> None:
-        while self._heap and self._heap[0][0] <= until_s and not done():
+        """Let things happen until this time, or until it is done (looked at once a second)."""
+        look_s = self.now_s
+        while self._heap and self._heap[0][0] <= until_s:
+            if self.now_s >= look_s:
+                if done():
+                    return
+                look_s = self.now_s + 1.0
             self.now_s, _, act = heapq.heappop(self._heap)
             act()
-        self.now_s = max(self.now_s, until_s) if not done() else self.now_s
+        self.now_s = until_s
 
-    def note(self, text: str) -> None:
-        self.log.append(f"{self.now_s:9.2f} {text}")
+    def tell(self, kind: str, **words: Any) -> None:
+        """Record a fact at this time; the words are the fields of an Entry."""
+        self.history.add(Entry(self.now_s, kind, **words))
 
-    def fresh_ids(self) -> Iterator[str]:
-        while True:
-            yield f"{self.rng.getrandbits(64):016x}"
-
-    # ---- network --------------------------------------------------------------------------------
+    # ---- what is there --------------------------------------------------------------------------
 
     def all_hosts(self) -> list[SimHost]:
         """Every host with a printer, clones as well."""
         return [*self.hosts.values(), *self.clones]
 
-    def send(self, end: SimHost, act: Callable[[], None]) -> None:
-        """Deliver once, twice, late or never; nothing passes a cut."""
-        host = end.key
-        if host in self.cut:
-            return
-        times = 1
-        if not self.healed:
-            draw = self.rng.random()
-            times = 0 if draw < self.faults.drop else (2 if draw > 1 - self.faults.double else 1)
-        for _ in range(times):
-            delay_s = self.rng.uniform(0.0, 0.05 if self.healed else self.faults.delay_max_s)
-            self.at(delay_s, lambda: act() if host not in self.cut else None)
+    def reigning(self) -> SimCoordinator | None:
+        """The coordinator whose dashboard people look at."""
+        return next((c for c in self.coordinators if c.up and not c.late_s()), None)
 
-    def publish_desired(self, host: str, payload: bytes) -> None:
-        self.retained[host] = payload
-        for target in self.all_hosts():
-            if target.name == host:
-                self._hand(target, payload)
+    # ---- the play -------------------------------------------------------------------------------
 
-    def _hand(self, target: SimHost, payload: bytes) -> None:
-        self.send(target, lambda: target.hear(payload, retained=False))
+    def play(self) -> None:
+        """Faults, healing one by one, the end. What breaks is kept in `errors`."""
+        with self._listening():
+            asyncio.run(self._play())
 
-    def resubscribe(self, end: SimHost) -> None:
-        payload = self.retained.get(end.name)
-        if payload is not None and end.key not in self.cut:
-            end.hear(payload, retained=True)
+    async def _play(self) -> None:
+        """The engine's futures want a running loop; it never gets to turn."""
+        try:
+            self._play_all()
+        except Exception:
+            self.errors.append(traceback.format_exc(limit=-4))
+        for asked in self.asked:
+            error = asked.exception() if asked.done() else None
+            if error is not None and not isinstance(error, StoreError):
+                self.errors.append(f"a person got an error: {error!r}")
 
-    # ---- mishaps --------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        self.coordinator.tick()
+    def _play_all(self) -> None:
+        self.coordinators[0].start()
         for host in self.hosts.values():
-            host.boot(fresh_machine=True)
-        self._next_mishap()
+            host.boot()
+        for fault in self.scenario.faults:
+            self.at(fault.at_s, partial(self._strike, fault))
+        self.run(self.begun_s + FAULTY_S)
+        self.run(self.now_s + self._swizzle())
+        self._heal()
+        self.run(self.now_s + HEALED_S, self._is_over)
+        self.run(self.now_s + AFTER_S, self._is_quiet)
 
-    def _next_mishap(self) -> None:
-        delay_s = self.rng.expovariate(1.0 / self.faults.mishap_every_s)
-        self.at(delay_s, self._mishap)
+    def _is_quiet(self) -> bool:
+        return not any(host.klipper.printing for host in self.all_hosts())
 
-    def _mishap(self) -> None:
-        if self.healed:
-            return
-        kind = self.rng.choice(self.faults.kinds)
-        host = self.hosts[self.rng.choice(sorted(self.hosts))]
-        length_s = self.rng.choice((2.0, 15.0, 60.0, 150.0))
-        self.note(f"MISHAP {kind} {host.name} {length_s}")
-        if kind == "cut":
-            self.cut.add(host.name)
-            self.at(length_s, lambda: self._reconnect(host.name))
-        elif kind == "coordinator":
-            self.coordinator.crash(length_s)
-        elif kind == "restore":
-            self.coordinator.restore()
-        elif kind == "clone":
-            self._clone(host)
-        elif kind == "wall_clock":
-            self.wall_offset_s = self.rng.choice((-1e8, -3600.0, 0.0, 3600.0, 1e8))
-        elif kind in ("job_pause", "settle"):
-            self.coordinator.person = kind
-            self.at(length_s, self.coordinator.person_is_back)
-        elif kind == "broker":
-            self.retained.clear()
+    def _is_over(self) -> bool:
+        store = self.store
+        return self.people.all_submitted() and not any(
+            not job.finished for job in store.jobs.values()
+        )
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """What the product logs as an error is one; the rest would drown the tests' output."""
+        product, errors = logging.getLogger("moonfleet"), self.errors
+
+        class Keep(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                errors.append(logging.Formatter().format(record))
+
+        handler = Keep(logging.ERROR)
+        level, propagate = product.level, product.propagate
+        product.addHandler(handler)
+        product.setLevel(logging.ERROR)
+        product.propagate = False
+        try:
+            yield
+        finally:
+            product.removeHandler(handler)
+            product.setLevel(level)
+            product.propagate = propagate
+
+    # ---- faults ---------------------------------------------------------------------------------
+
+    def _strike(self, fault: Fault) -> None:
+        self.tell("fault", host=fault.host, text=f"{fault.kind} {fault.length_s:g}")
+        if fault.kind in BY_PEOPLE:
+            self.people.meddle(fault)
+        elif fault.kind in COORDINATOR_ACTS:
+            COORDINATOR_ACTS[fault.kind](self, fault)
         else:
-            host.suffer(kind, length_s)
-        self._next_mishap()
+            HOST_ACTS[fault.kind](self, self.hosts[fault.host], fault)
 
-    def _reconnect(self, host: str) -> None:
-        self.cut.discard(host)
-        self.resubscribe(self.hosts[host])
+    def start_coordinator(self, store: SimStore) -> SimCoordinator:
+        """One more; whether it may stay is between it and the others."""
+        coordinator = SimCoordinator(self, f"c{self._started}", store)
+        self._started += 1
+        self.coordinators = [*(c for c in self.coordinators if not c.dead), coordinator]
+        coordinator.start()
+        return coordinator
 
-    def _clone(self, host: SimHost) -> None:
-        """The card of a host, copied, wakes in another computer with a printer of its own."""
-        key = f"clone{len(self.clones)}"
-        clone = SimHost(self, host.name, host.section, machine=f"machine-{key}", key=key)
-        clone.rows = dict(host.rows)
-        self.clones.append(clone)
-        clone.boot()
+    def note_end(self, coordinator: SimCoordinator) -> None:
+        """Of two databases the farm goes on with the one whose coordinator is left."""
+        left = [c for c in self.coordinators if not c.dead]
+        if left and all(c.store is not self.store for c in left):
+            self.store = left[0].store
 
-    def heal(self) -> None:
+    def keep_backup(self) -> None:
+        self.backup = self.store.copy("backup")
+
+    # ---- healing --------------------------------------------------------------------------------
+
+    def _swizzle(self) -> float:
+        """Heal one by one, in random order with gaps; some are cut once more on the way.
+
+        Returns how long this takes, in seconds.
+        """
+        rng = random.Random(f"{self.scenario.seed}/healing")
+        ends: list[SimHost | SimCoordinator] = [*self.hosts.values(), *self.coordinators]
+        rng.shuffle(ends)
+        after_s = 0.0
+        for end in ends:
+            after_s += rng.uniform(0.0, 12.0)
+            self.at(after_s, partial(self._heal_one, end))
+            if rng.random() < 0.3 and isinstance(end, SimHost):
+                again_s = after_s + rng.uniform(0.5, 6.0)
+                self.at(again_s, partial(self.network.cut.add, end.key))
+                self.at(again_s + rng.uniform(0.5, 15.0), partial(self._heal_one, end))
+        return after_s + 5.0
+
+    def _heal_one(self, end: SimHost | SimCoordinator) -> None:
+        self.tell("heal", host=end.key if isinstance(end, SimHost) else end.name)
+        end.heal()
+        if isinstance(end, SimHost):
+            self.network.held_until_s.pop(end.key, None)
+            self.network.reconnect(end)
+
+    def _heal(self) -> None:
         """End every fault; from here on everything must come to its end."""
+        self.tell("heal", text="all")
         self.healed = True
-        self.note("HEAL")
-        self.cut.clear()
-        for host in self.hosts.values():
-            host.heal()
         for clone in self.clones:
             clone.host = None  # somebody has found the second card
             clone.powered = False
-        self.coordinator.heal()
+            clone.klipper.die("found")
+            clone.come_back = lambda: None  # type: ignore[method-assign]
+        ends: list[SimHost | SimCoordinator] = [*self.hosts.values(), *self.coordinators]
+        for end in ends:
+            self._heal_one(end)
+        self.coordinators = [c for c in self.coordinators if not c.dead]
+        if not self.coordinators:
+            self.start_coordinator(self.store)
 
 
-class SimCoordinator:
-    """The engine's round over the product's core; `stored` is what survives a crash."""
+# ---- what each fault does -----------------------------------------------------------------------
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.ids = world.fresh_ids()
-        self.term = 1
-        self.farm = Farm(SETTINGS, Reign(term=1, connected_s=world.now_s))
-        self.inbox: list[tuple[str, bytes]] = []
-        self.down_until_s = 0.0
-        self.person = ""
-        self.outranked: tuple[int, float] | None = None
-        draft = Draft(self.farm)
-        for name in world.hosts:
-            printer_requests.add_printer(draft, name, name, (), requests.Who(), self.now())
-        self.farm.apply(draft)
 
-    def now(self) -> Now:
-        return Now(self.world.now_s, self.world.now_s + self.world.wall_offset_s)
+def _cut(world: World, host: SimHost, fault: Fault) -> None:
+    world.network.cut_off(host)
+    world.at(fault.length_s, lambda: world.network.reconnect(host))
 
-    def submit(self, copies: int, policy: Policy) -> Job:
-        draft = Draft(self.farm)
-        wish = requests.Submission(
-            file=JobFile("0" * 64, "part.gcode", "part", 10), copies=copies, policy=policy
-        )
-        job = requests.submit(draft, wish, requests.Who(), self.now(), self.ids)
-        self.farm.apply(draft)
-        self.keep_backup()
-        return job
 
-    def hear(self, host: str, payload: bytes) -> None:
-        if self.world.now_s >= self.down_until_s:
-            self.inbox.append((host, payload))
+def _hold(world: World, host: SimHost, fault: Fault) -> None:
+    world.network.held_until_s[host.key] = world.now_s + fault.length_s
 
-    def tick(self) -> None:
-        self.world.at(0.5, self.tick)
-        if self.world.now_s >= self.down_until_s:
-            self.round()
-        if self.world.rng.random() < 0.005:
-            self.keep_backup()
 
-    def round(self) -> None:
-        now = self.now()
-        self._rise_above(now)
-        draft = Draft(self.farm)
-        inbox, self.inbox = self.inbox, []
-        for host, payload in inbox:
-            reports.fold(draft, host, wire.decode(wire.Report, payload), now)
-        self._person(draft, now)
-        reconcile(draft, now, self.ids)
-        if draft.outranked:
-            above, since_s = self.outranked or (0, now.boot_s)
-            self.outranked = (max(above, draft.outranked), since_s)
-            self.farm.reign = Reign(term=self.term, connected_s=None)
-        self.farm.apply(draft)
-        for line in draft.history:
-            self.world.note(
-                f"C {line.kind} {line.printer} a={line.attempt[:6]} c={line.copy[:4]} {line.text}"
-            )
-        # Committed; a crash between commit and publish loses what would have been said.
-        if not self.world.healed and self.world.rng.random() < 0.001:
-            self.crash(5.0)
-            return
-        for name, printer in self.farm.printers.items():
-            contact = self.farm.contacts.get(name)
-            desired = desired_of(printer, contact, self.farm.reign.term, LEASE_S)
-            if name in draft.printers.changed or self.world.rng.random() < 0.25:
-                self.world.publish_desired(name, wire.encode(desired))
+def _forget(world: World, host: SimHost, fault: Fault) -> None:
+    host.rows.clear()
+    host.die(fault.length_s, "forgets all")
 
-    def _person(self, draft: Draft, now: Now) -> None:
-        """After the healing a person looks at what asks for one."""
-        who = requests.Who("person")
-        if not self.world.healed:
-            self._meddle(draft, who, now)
-            return
-        for printer in list(draft.printers.values()):
-            if printer.hold:
-                printer_requests.release_printer(draft, printer.id, who, now)
-        job = draft.jobs[self.world.job.id]
-        if job.reason and not job.finished:
-            requests.release(draft, job.id, who, now)
-        stands = [a for a in draft.live_attempts() if a.pause and a.resume != a.pause]
-        if stands and not job.finished:
-            requests.resume(draft, job.id, who, now)
 
-    def _meddle(self, draft: Draft, who: requests.Who, now: Now) -> None:
-        """A person pauses, resumes, or tells the truth about what a silent printer has done."""
-        doing, self.person = self.person, ""
-        job = draft.jobs[self.world.job.id]
-        if job.finished:
-            return
-        if doing == "job_pause":
-            requests.pause(draft, job.id, who, now)
-        elif doing == "back":
-            requests.resume(draft, job.id, who, now)
-        elif doing == "settle":
-            ended = {p.attempt: p for h in self.world.all_hosts() for p in h.prints if p.how}
-            for attempt in draft.live_attempts():
-                silent_s = now.boot_s - draft.contacts.get(attempt.printer, Contact()).heard_s
-                if attempt.id in ended and silent_s > LEASE_S:
-                    seen = "complete" if ended[attempt.id].how == "complete" else "failed"
-                    requests.settle(draft, attempt.id, requests.Settlement(seen), who, now)
+def _crash_step(world: World, host: SimHost, fault: Fault) -> None:
+    host.crash_in, host.crash_s = int(fault.pick * 6), fault.length_s
 
-    def person_is_back(self) -> None:
-        self.person = "back"
 
-    def restore(self) -> None:
-        """The database of some time ago is put back; the next start takes the next term of it."""
-        self.world.restored = True
-        self.inbox.clear()
-        self.outranked = None
-        self.term, rows = self.backup_rows
-        self._begin(rows)
+def _crash_start(world: World, host: SimHost, fault: Fault) -> None:
+    host.crash_at_start, host.crash_s = "before" if fault.pick < 0.5 else "after", fault.length_s
 
-    def keep_backup(self) -> None:
-        farm = self.farm
-        rows = (dict(farm.jobs), dict(farm.copies), dict(farm.attempts), dict(farm.printers))
-        self.backup_rows = (self.term, rows)
 
-    def _rise_above(self, now: Now) -> None:
-        """Rule 13, as the engine does it: nobody else reigns here."""
-        if self.outranked is None or now.boot_s - self.outranked[1] < LEASE_S:
-            return
-        self.term = max(self.term, self.outranked[0]) + 1
-        self.outranked = None
-        self.farm.contacts.clear()
-        self.farm.reign = Reign(term=self.term, connected_s=now.boot_s)
+def _klipper(world: World, host: SimHost, fault: Fault) -> None:
+    host.klipper.die("klipper")
+    world.at(fault.length_s, host.klipper_comes_back)
 
-    def crash(self, length_s: float) -> None:
-        """Memory is gone; rows are kept. The next reign starts all timers anew."""
-        if self.world.now_s < self.down_until_s:
-            return
-        self.down_until_s = self.world.now_s + length_s
-        self.inbox.clear()
-        self.world.at(length_s, self._rise)
 
-    def _rise(self) -> None:
-        old = self.farm
-        self._begin((old.jobs, old.copies, old.attempts, old.printers))
+def _macro(world: World, host: SimHost, fault: Fault) -> None:
+    host.klipper.macro_until_s = world.now_s + fault.length_s
 
-    def _begin(self, rows: Rows) -> None:
-        """A start: the next term, what is stored, nothing of what was known beside it."""
-        jobs, copies, attempts, printers = rows
-        self.term += 1
-        self.outranked = None
-        self.farm = Farm(SETTINGS, Reign(term=self.term, connected_s=self.world.now_s))
-        self.farm.load(
-            list(jobs.values()),
-            list(copies.values()),
-            list(attempts.values()),
-            list(printers.values()),
-        )
-        self.down_until_s = 0.0
 
-    def heal(self) -> None:
-        if self.world.now_s < self.down_until_s:
-            self.down_until_s = 0.0
+def _disk_full(world: World, host: SimHost, fault: Fault) -> None:
+    host.disk_full_until_s = world.now_s + fault.length_s
+
+
+def _mute(world: World, host: SimHost, fault: Fault) -> None:
+    host.mute_until_s = world.now_s + fault.length_s
+
+
+def _print_error(world: World, host: SimHost, fault: Fault) -> None:
+    if host.klipper.state == "printing":
+        host.klipper.end("error", "error")
+
+
+def _person_pause(world: World, host: SimHost, fault: Fault) -> None:
+    if host.klipper.pause("person"):
+        world.at(fault.length_s, partial(host.klipper.resume, "person"))
+
+
+def _person_cancel(world: World, host: SimHost, fault: Fault) -> None:
+    if host.klipper.printed is not None:
+        host.klipper.end("cancelled", "person")
+
+
+def _stale_clear(world: World, host: SimHost, fault: Fault) -> None:
+    """A prompt of an earlier bed is clicked."""
+    if host.section:
+        host.klipper.clear(host.klipper.last_token)
+
+
+def _local_print(world: World, host: SimHost, fault: Fault) -> None:
+    """Somebody who stands before it prints a file of their own, past the farm."""
+    host.klipper.print_own()
+
+
+def _clone(world: World, host: SimHost, fault: Fault) -> None:
+    """The card of a host, copied, wakes in another computer with a printer of its own."""
+    key = f"clone{len(world.clones)}"
+    clone = SimHost(world, host.name, host.section, host.rate, f"machine-{key}", key)
+    clone.rows = dict(host.rows)
+    world.clones.append(clone)
+    clone.boot()
+
+
+HOST_ACTS: dict[str, Callable[[World, SimHost, Fault], None]] = {
+    "cut": _cut,
+    "hold": _hold,
+    "moonraker": lambda world, host, fault: host.die(fault.length_s, "moonraker"),
+    "forget": _forget,
+    "crash_step": _crash_step,
+    "crash_start": _crash_start,
+    "power": lambda world, host, fault: host.lose_power(fault.length_s),
+    "klipper": _klipper,
+    "macro": _macro,
+    "stall": lambda world, host, fault: host.stand_still(fault.length_s, asleep=False),
+    "suspend": lambda world, host, fault: host.stand_still(fault.length_s, asleep=True),
+    "disk_full": _disk_full,
+    "mute_answers": _mute,
+    "print_error": _print_error,
+    "person_pause": _person_pause,
+    "person_cancel": _person_cancel,
+    "stale_clear": _stale_clear,
+    "local_print": _local_print,
+    "clone": _clone,
+}
+
+
+def _crash(world: World, fault: Fault) -> None:
+    for coordinator in world.coordinators:
+        coordinator.crash(fault.length_s)
+
+
+def _crash_publish(world: World, fault: Fault) -> None:
+    for coordinator in world.coordinators:
+        coordinator.crash_in, coordinator.crash_s = int(fault.pick * 5), fault.length_s
+
+
+def _stall_coordinator(world: World, fault: Fault) -> None:
+    for coordinator in world.coordinators:
+        coordinator.stall_next_s = fault.length_s
+
+
+def _deafen(world: World, fault: Fault) -> None:
+    for coordinator in world.coordinators:
+        coordinator.lose_connection(noticed=fault.pick < 0.5)
+        world.at(fault.length_s, coordinator.find_connection)
+
+
+def _fill_store(world: World, fault: Fault) -> None:
+    for coordinator in world.coordinators:
+        coordinator.full_until_s = world.now_s + fault.length_s
+
+
+def _jump_wall(world: World, fault: Fault) -> None:
+    world.wall_offset_s = (-1e8, -3600.0, 0.0, 3600.0, 1e8)[int(fault.pick * 5)]
+
+
+def _rival(world: World, fault: Fault) -> None:
+    """Somebody starts a second one on the same database."""
+    if fault.kind == "rival_asleep":
+        _stall_coordinator(world, fault)
+    world.at(1.0, lambda: world.start_coordinator(world.store))
+
+
+def _restore(world: World, fault: Fault) -> None:
+    """The database of some time ago is put back; the next start takes the next term of it."""
+    if world.backup is None:
+        return
+    for coordinator in world.coordinators:
+        coordinator.crash(fault.length_s)
+    world.restored = True
+    world.store.__dict__.update(world.backup.copy("main").__dict__)
+    world.tell("restored", text="main")
+
+
+def _twin(world: World, fault: Fault) -> None:
+    """A restored copy is started beside the original."""
+    if world.backup is None:
+        return
+    world.restored = True
+    world.start_coordinator(world.backup.copy(f"twin{len(world.coordinators)}"))
+
+
+COORDINATOR_ACTS: dict[str, Callable[[World, Fault], None]] = {
+    "coordinator": _crash,
+    "crash_publish": _crash_publish,
+    "coordinator_stall": _stall_coordinator,
+    "deaf": _deafen,
+    "broker": lambda world, fault: world.network.retained.clear(),
+    "store_full": _fill_store,
+    "wall_clock": _jump_wall,
+    "rival": _rival,
+    "rival_asleep": _rival,
+    "backup": lambda world, fault: world.keep_backup() if world.people.all_submitted() else None,
+    "restore": _restore,
+    "twin": _twin,
+}
