@@ -1,6 +1,6 @@
 """A whole farm with no hardware: a real coordinator, virtual printers, and what can be cut.
 
-Owns the coordinator's process, one cutting proxy per printer between it and the broker, and the
+Owns the coordinator's process, two cutting proxies per printer (to broker and coordinator), and the
 joining of printers to the farm. It judges nothing: see verdict.py. Everything listens on
 loopback, on free ports unless one is given. `get` and `post` ask as the farm's admin; whoever asks
 by other means takes `headers`.
@@ -80,6 +80,9 @@ class DemoFarm:
         self.headers: dict[str, str] = {}
         self.printers: dict[str, VirtualPrinter] = {}
         self.proxies: dict[str, CutProxy] = {}
+        """Between each printer and the broker."""
+        self.http_proxies: dict[str, CutProxy] = {}
+        """Between each printer and the coordinator, for its downloads."""
         self._klipper, self._with_section = klipper, with_section
         self._stack = AsyncExitStack()
         settings = [
@@ -242,7 +245,9 @@ class DemoFarm:
         """Add a printer to the farm and start it with the credentials it was given."""
         name = profile.name
         proxy = CutProxy("127.0.0.1", self.mqtt_port)
+        http_proxy = CutProxy("127.0.0.1", self.http_port)
         await self._stack.enter_async_context(proxy)
+        await self._stack.enter_async_context(http_proxy)
         login = await self._login(name)
         section = "\n".join(
             [
@@ -252,6 +257,7 @@ class DemoFarm:
                 f"mqtt_port: {proxy.port}",
                 f"mqtt_username: {login['username']}",
                 f"mqtt_password: {login['password']}",
+                f"coordinator_url: http://127.0.0.1:{http_proxy.port}",
                 f"material: {profile.material}",
                 f"color: {profile.color}",
             ]
@@ -264,6 +270,7 @@ class DemoFarm:
             with_section=self._with_section,
         )
         self.printers[name], self.proxies[name] = printer, proxy
+        self.http_proxies[name] = http_proxy
         await self._stack.enter_async_context(printer)
         await self.until_online(name)
 

@@ -60,6 +60,7 @@ class Try:
     accepted: bool
     take_back: str
     why_back: str
+    message: str = ""
     lost_at: tuple[float, ...] = ()
     """Each time that it was given up, by the history."""
 
@@ -147,7 +148,8 @@ def _tries(connection: sqlite3.Connection, history: Iterable[Line]) -> tuple[Try
     return tuple(
         Try(
             row["id"], row["copy"], row["printer"], row["state"], row["outcome"],
-            bool(row["accepted"]), row["take_back"], row["why_back"], lost_at.get(row["id"], ()),
+            bool(row["accepted"]), row["take_back"], row["why_back"],
+            row["message"], lost_at.get(row["id"], ()),
         )
         for row in connection.execute("SELECT * FROM attempts ORDER BY assigned_at")
     )  # fmt: skip

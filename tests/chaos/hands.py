@@ -33,10 +33,10 @@ CUT_MODES: dict[Kind, CutMode] = {
 
 
 class Hands:
-    """`farm`'s downloads go through `http`; everything that is done is told to `tell`."""
+    """Those of one farm; everything that is done is told to `tell`."""
 
-    def __init__(self, farm: DemoFarm, http: CutProxy, tell: Callable[[str], None]) -> None:
-        self._farm, self._http, self._tell = farm, http, tell
+    def __init__(self, farm: DemoFarm, tell: Callable[[str], None]) -> None:
+        self._farm, self._tell = farm, tell
         self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
         self._healing = asyncio.Event()
         self._disturbed: set[str] = set()
@@ -86,9 +86,8 @@ class Hands:
         if fault.lane is Lane.CENTRE:
             await self._strike_centre(fault.kind)
         elif fault.lane is Lane.NETWORK:
-            await _disturb(self._farm.proxies[fault.printer], fault)
-        elif fault.lane is Lane.HTTP:
-            await _disturb(self._http, fault)
+            for proxy in self._links(fault):
+                await _disturb(proxy, fault)
         elif fault.lane is Lane.DISK:
             self._farm.printers[fault.printer].disk.fill()
         else:
@@ -100,15 +99,21 @@ class Hands:
                 os.kill(self._farm.coordinator.pid, signal.SIGCONT)
             await self._farm.start_coordinator()
         elif fault.lane is Lane.NETWORK:
-            await _undisturb(self._farm.proxies[fault.printer])
-        elif fault.lane is Lane.HTTP:
-            await _undisturb(self._http)
+            for proxy in self._links(fault):
+                await _undisturb(proxy)
         elif fault.lane is Lane.DISK:
             self._farm.printers[fault.printer].disk.free()
         elif fault.kind is Kind.STUCK_EJECTOR:
             self._farm.printers[fault.printer].ctl.ejector(False)
         else:
             await self._bring_back(self._farm.printers[fault.printer])
+
+    def _links(self, fault: Fault) -> list[CutProxy]:
+        """A cable carries both; a port that is closed, or a slow download, is one of them alone."""
+        mqtt, http = self._farm.proxies[fault.printer], self._farm.http_proxies[fault.printer]
+        if fault.kind is Kind.REFUSE:
+            return [mqtt]
+        return [http] if fault.kind in (Kind.CUT_HTTP, Kind.SLOW_HTTP) else [mqtt, http]
 
     async def _strike_centre(self, kind: Kind) -> None:
         # By their own ids: they share a process group.

@@ -92,12 +92,17 @@ class Person:
 
     async def walk_around(self) -> None:
         """One round after the other. What does not answer is looked at again in the next."""
+        told = ""
         while True:
+            trouble = ""
             for visit in (self._visit_printers, self._visit_jobs):
                 try:
                     await visit()
                 except (OSError, ApiError, ControlError) as error:
-                    self._tell(f"person: {str(error)[:160]}")
+                    trouble = str(error)[:160]
+            if trouble and trouble != told:
+                self._tell(f"person: {trouble}")
+            told = trouble
             await asyncio.sleep(ROUND_S)
 
     # ---- printers ------------------------------------------------------------------------------

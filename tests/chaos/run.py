@@ -14,9 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.cut import CutProxy
 from demo.farm import ApiError, DemoFarm
-from demo.printer import VirtualPrinter, free_port
+from demo.printer import VirtualPrinter
 from demo.profile import Profile
 from tests.chaos import schedule, timeline
 from tests.chaos.evidence import Evidence, gather, yardsticks
@@ -73,18 +72,15 @@ def profiles(count: int, speed: float) -> list[Profile]:
 async def run(plan: Plan, say: Callable[[str], None]) -> Result:
     """Build the farm, disturb it, heal it, judge it."""
     shutil.rmtree(plan.folder, ignore_errors=True)
-    port = free_port()
-    async with CutProxy("127.0.0.1", port) as http:
-        options = (*OPTIONS, f"server.public_url=http://127.0.0.1:{http.port}")
-        farm = DemoFarm(plan.folder, profiles(plan.printers, plan.speed), options, http_port=port)
-        say(f"seed {plan.seed}: starting a coordinator and {plan.printers} printers")
-        async with farm:
-            begun_at = time.time()
+    farm = DemoFarm(plan.folder, profiles(plan.printers, plan.speed), OPTIONS)
+    say(f"seed {plan.seed}: starting a coordinator and {plan.printers} printers")
+    async with farm:
+        begun_at = time.time()
 
-            def tell(text: str) -> None:
-                say(f"{time.time() - begun_at:7.1f} s  {text}")
+        def tell(text: str) -> None:
+            say(f"{time.time() - begun_at:7.1f} s  {text}")
 
-            evidence = await _disturbed(plan, farm, http, tell)
+        evidence = await _disturbed(plan, farm, tell)
     verdict = judge(evidence)
     path = plan.folder / "timeline.txt"
     timeline.write(path, evidence, verdict.findings, begun_at)
@@ -92,12 +88,10 @@ async def run(plan: Plan, say: Callable[[str], None]) -> Result:
     return Result(verdict, dict(sorted(kinds.items())), path)
 
 
-async def _disturbed(
-    plan: Plan, farm: DemoFarm, http: CutProxy, tell: Callable[[str], None]
-) -> Evidence:
+async def _disturbed(plan: Plan, farm: DemoFarm, tell: Callable[[str], None]) -> Evidence:
     """Orders and people from begin to end; faults for `total_s`."""
     expected_mm = yardsticks(GCODE / name for name in FILES)
-    hands = Hands(farm, http, tell)
+    hands = Hands(farm, tell)
     dice = random.Random(f"person {plan.seed}")
     person = Person(farm, dice, hands.is_disturbed, tell, expected_mm)
     orders = Orders(farm, schedule.draw_orders(plan.seed, FILES), GCODE)

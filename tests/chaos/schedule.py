@@ -52,10 +52,6 @@ class Lane(StrEnum):
     PROCESSES = "processes"
     NETWORK = "network"
     DISK = "disk"
-    HTTP = "http"
-
-
-_PRINTERS_OWN = frozenset({Lane.PROCESSES, Lane.NETWORK, Lane.DISK})
 
 
 @dataclass(frozen=True)
@@ -85,17 +81,11 @@ HABITS: dict[Kind, Habit] = {
     Kind.REFUSE: Habit(Lane.NETWORK, 2.0, 0.5, 60.0),
     Kind.SLOW: Habit(Lane.NETWORK, 2.0, 5.0, 40.0),
     Kind.DISK_FULL: Habit(Lane.DISK, 2.0, 5.0, 40.0),
-    Kind.CUT_HTTP: Habit(Lane.HTTP, 0.8, 1.0, 20.0),
-    Kind.SLOW_HTTP: Habit(Lane.HTTP, 0.8, 5.0, 25.0),
+    Kind.CUT_HTTP: Habit(Lane.NETWORK, 0.8, 1.0, 20.0),
+    Kind.SLOW_HTTP: Habit(Lane.NETWORK, 0.8, 5.0, 25.0),
 }
 
-REST_S = {
-    Lane.CENTRE: 12.0,
-    Lane.PROCESSES: 12.0,
-    Lane.NETWORK: 2.0,
-    Lane.DISK: 5.0,
-    Lane.HTTP: 5.0,
-}
+REST_S = {Lane.CENTRE: 12.0, Lane.PROCESSES: 12.0, Lane.NETWORK: 2.0, Lane.DISK: 5.0}
 """Between two faults of one lane: time to come back, so that the next one finds something alive."""
 
 STORM_SHARE = 0.06
@@ -178,7 +168,7 @@ def _fault(
     habit = HABITS[kind]
     lasts_s = _lasts_s(dice, habit)
     delay_s, bytes_per_s = dice.uniform(0.1, 0.8), dice.uniform(4_000, 40_000)
-    target = printer if habit.lane in _PRINTERS_OWN else ""
+    target = "" if habit.lane is Lane.CENTRE else printer
     if free_at.get((habit.lane, target), 0.0) > at_s:
         return None
     free_at[habit.lane, target] = at_s + lasts_s + REST_S[habit.lane]

@@ -47,7 +47,7 @@ def test_each_fault_keeps_the_habits_of_its_kind(seed: int) -> None:
         habit = HABITS[fault.kind]
         assert habit.least_s - 0.01 <= fault.lasts_s <= habit.most_s + 0.01
         assert fault.at_s >= QUIET_S
-        is_central = fault.lane in (Lane.CENTRE, Lane.HTTP)
+        is_central = fault.lane is Lane.CENTRE
         assert (fault.printer == "") is is_central
         assert is_central or fault.printer in PRINTERS
         is_slow = fault.kind in (Kind.SLOW, Kind.SLOW_HTTP)

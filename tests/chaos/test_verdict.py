@@ -196,6 +196,13 @@ def test_no_other_fault_may_end_a_print(fault: Done) -> None:
     assert broken("error", fault).harmed == 1
 
 
+def test_an_error_of_the_virtual_board_is_counted_by_itself() -> None:
+    verdict = broken("error", message="Endstop x still triggered after retract")
+    assert (verdict.is_good, verdict.upset, verdict.killed) == (True, 1, 0)
+    assert broken("error", message="Internal error on command: RESUME").harmed == 1
+    assert broken("cancelled", message="Timer too close").harmed == 1
+
+
 def test_a_print_that_never_ended_is_harmed_also_where_something_was_killed() -> None:
     assert broken(None, done(Kind.KILL_HOST, "p1", 120.0, 130.0)).harmed == 1
 

@@ -34,6 +34,18 @@ AFTERMATH_S = 15.0
 """After a killed or suspended Klipper is back its idea of the board's clock may still be wrong,
 and a print that began on it may fail. That is the demo's, and real boards are spared it."""
 
+UPSETS = (
+    "Lost communication with MCU",
+    "Missed scheduling of next",
+    "No trigger on",
+    "Rescheduled timer in the past",
+    "Timer too close",
+    "not heating at expected rate",
+    "still triggered after retract",
+)
+"""What Klipper says of a board whose answers come late. Here a busy computer makes them late: at 15
+times real time a delay of 7 ms is a tenth of a second. Such prints are counted by themselves."""
+
 EDGE_S = 3.0
 """Between a fault's effect and its being noted, on a busy machine."""
 
@@ -57,7 +69,8 @@ class Verdict:
     others. `doubled`: copies that were extruded whole more than once, by their rule; `traced`:
     those of them under the default rule that a silence longer than the grace explains. `harmed`:
     prints that ended or stood still for no reason that may end or stop them. `dirty_starts`: starts
-    on an uncleared bed. `moved`: copies that left a silent printer."""
+    on an uncleared bed. `moved`: copies that left a silent printer. `killed`: prints that a fault
+    ended; `upset`: that Klipper ended because of the virtual board (see UPSETS)."""
 
     wanted: int
     completed: int
@@ -70,6 +83,7 @@ class Verdict:
     dirty_starts: int
     moved: int
     killed: int
+    upset: int
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -130,6 +144,7 @@ def judge(evidence: Evidence) -> Verdict:
         dirty_starts=len(dirty),
         moved=len({attempt.copy for attempt in evidence.tries if attempt.lost_at}),
         killed=sum(_is_killed(evidence, done) for done in prints),
+        upset=sum(_is_upset(done) and not _is_killed(evidence, done) for done in prints),
         findings=(*lost, *missing, *forbidden, *untraced, *harmed, *dirty),
     )
 
@@ -236,7 +251,7 @@ def _harmed(evidence: Evidence, prints: Iterable[Print]) -> Iterator[Finding]:
 def _why_ended(evidence: Evidence, done: Print) -> str:
     """Why this print's end is nothing that may be; "" if it may."""
     start, attempt = done.start, done.attempt
-    if done.is_whole or _is_killed(evidence, done):
+    if done.is_whole or _is_killed(evidence, done) or _is_upset(done):
         return ""
     if start.outcome is None:
         return "it never ended"
@@ -271,6 +286,12 @@ def _is_killed(evidence: Evidence, done: Print) -> bool:
         if before_end and fault.ended_at + AFTERMATH_S >= begun_at:
             return True
     return False
+
+
+def _is_upset(done: Print) -> bool:
+    """Whether Klipper itself ended it, and says that it was the board."""
+    is_error = done.start.outcome in ("error", "shutdown")
+    return is_error and any(text in done.attempt.message for text in UPSETS)
 
 
 def _dirty(evidence: Evidence) -> Iterator[Finding]:
