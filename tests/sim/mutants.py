@@ -28,6 +28,7 @@ TRACES = (
         "silence-is-not-started",
         1,
         "What was told to start and falls silent is taken back as if it had not started.",
+        "taken_back_never_starts",
         (
             Turn(
                 rounds._limit_s,
@@ -45,6 +46,7 @@ TRACES = (
         "lease-from-receipt",
         2,
         "A host counts its lease from the arrival of a permission, however long it was under way.",
+        "starts_under_a_lease",
         (
             Turn(
                 decisions.on_desired,
@@ -59,24 +61,28 @@ TRACES = (
         "clock-stops-in-sleep",
         3,
         "Leases are measured by a clock that stands still while the computer sleeps.",
+        "starts_under_a_lease",
         (Turn(clock.boottime_s, "read(time.CLOCK_BOOTTIME)", "read(time.CLOCK_MONOTONIC)"),),
     ),
     Mutant(
         "no-deadline-in-klipper",
         4,
         "Klipper starts what it was asked for in time, however long that waited behind a macro.",
+        "starts_under_a_lease",
         (Turn(rules.refuse_start, "now_boottime_s >= ask.deadline_boottime_s", "False"),),
     ),
     Mutant(
         "prepared-outlives-restart",
         5,
         "A restarted host starts what its last life has prepared.",
+        "starts_under_a_lease",
         (Turn(decisions.new_session, "row.phase in UNSTARTED", "False"), NO_SESSION_IN_START),
     ),
     Mutant(
         "session-at-its-word",
         6,
         "A session is current once it is heard, and the late report of a dead one is believed.",
+        "over_is_over",
         (
             Turn(
                 reports._is_current,
@@ -86,24 +92,28 @@ TRACES = (
                 "    if report.session != printer.pending_session:",
             ),
             Turn(reports._prove, "report.session in printer.superseded", "False"),
+            Turn(printers.settled, ">= SETTLE_LEASES * lease_s", ">= 0.0"),
         ),
     ),
     Mutant(
         "forgotten-is-waited-for",
         7,
         "The coordinator waits for ever for an attempt that its host no longer knows.",
+        "no_copy_lost",
         (Turn(reports._conclude_lacks, "attempt is None or", "True or"),),
     ),
     Mutant(
         "lost-frees-printer",
         8,
         "An attempt that is lost no longer holds its printer.",
+        "one_live_per_printer",
         (Turn(Attempt.live, "is not State.ENDED", "not in (State.LOST, State.ENDED)"),),
     ),
     Mutant(
         "one-slot-in-report",
         9,
         "A report tells of one attempt: an end that nobody heard is overwritten by the next print.",
+        "ends_are_told_as_they_were",
         (
             Turn(
                 host.make_report,
@@ -116,6 +126,7 @@ TRACES = (
         "run-as-pure-level",
         10,
         "Each repetition of a run resumes whatever pause a person or a runout has made.",
+        "resumed_for_a_reason",
         (
             Turn(acting._steer, "host.applied == number or ", ""),
             Turn(acting._steer, " and order.resume == attempt.pause", ""),
@@ -125,48 +136,56 @@ TRACES = (
         "fence-above-klipper",
         11,
         "The fence lives above Klipper: where that is gone, nothing pauses the print.",
+        "fence_holds",
         (Turn(rules.is_expired, 'fence.attempt != "" and', "False and"),),
     ),
     Mutant(
         "resume-passes-fence",
         12,
         "RESUME at the printer goes on with a print that the fence has paused.",
+        "fence_holds",
         (Turn(rules.refuse_resume, "not fence.fired", "True"),),
     ),
     Mutant(
         "fence-never-lifted",
         13,
         "Nothing lifts the pause of a fence.",
+        "no_copy_lost",
         (Turn(rounds._lift_fence, "if draft.alone(attempt):", "if False:"),),
     ),
     Mutant(
         "withdrawal-outlives-start",
         14,
         "A withdrawal that came too late stays, and starves the fence of the print.",
+        "no_copy_lost",
         (Turn(reports._wanted_after_all, "attempt.take_back != Want.WITHDRAW", "True"),),
     ),
     Mutant(
         "clear-without-token",
         15,
         "A late or doubled clear says that the bed is clear below the next print.",
+        "bed_is_clear",
         (Turn(rules.refuse_clear, "token is not None and token != latch.token", "False"),),
     ),
     Mutant(
         "old-database-unnoticed",
         16,
         "A coordinator with a restored database goes on below the numbers that hosts have seen.",
+        "no_copy_lost",
         (Turn(reports.fold, "_note_outranked(draft, printer, report, now)", "pass"),),
     ),
     Mutant(
         "own-absence-is-silence",
         17,
         "A coordinator that was away takes its own absence for the silence of the farm.",
+        "lost_after_its_grace",
         (Turn(rounds._heard_s, "max(heard_s, draft.reign.connected_s or 0.0)", "heard_s"),),
     ),
     Mutant(
         "will-is-believed",
         18,
         "The will of a host's old connection, which comes after the new one stands, is believed.",
+        "lost_after_its_grace",
         (
             Turn(
                 hearing.hand_over,
@@ -181,12 +200,14 @@ TRACES = (
         "one-permission-two-hosts",
         19,
         "A permission for one session is taken by every host of that printer's name.",
+        "taken_back_never_starts",
         (ANY_SESSIONS_ECHO, NO_SESSION_IN_START),
     ),
     Mutant(
         "command-never-late",
         20,
         "A command is carried out however late it comes, and whatever prints by then.",
+        "stops_hit_what_was_meant",
         (
             Turn(decisions.refuse_command, "now_s >= sent_s + host.lease_s", "False"),
             Turn(decisions.refuse_command, "command.attempt and running is not None", "False"),
@@ -196,6 +217,7 @@ TRACES = (
         "term-unconfirmed",
         21,
         "A superseded coordinator with nothing to commit goes on renewing leases.",
+        "only_who_reigns_speaks",
         (Turn(Engine._round, "await self._store.confirm(self.farm.reign.term)", "pass"),),
     ),
 )
@@ -205,12 +227,14 @@ MORE = (
         "copy-counts-twice",
         0,
         "A second completion of a copy is accepted as well.",
+        "accepted_once",
         (Turn(outcomes.end, " and copy.state is not CopyState.DONE", ""),),
     ),
     Mutant(
         "bed-not-looked-at",
         0,
         "A print is started on a bed of which nobody has said that it is clear.",
+        "bed_is_clear",
         (
             Turn(gate.refusals, "view.bed.clear,", "True,"),
             Turn(rules.refuse_start, "not latch.clear", "False"),
@@ -220,18 +244,20 @@ MORE = (
         "end-told-once",
         0,
         "An end is reported once, whether or not the coordinator has committed it.",
-        (Turn(host._unechoed, "return ", "return attempt.told_sequence == host.sequence and "),),
-    ),
-    Mutant(
-        "no-settling",
-        0,
-        "What the first report of a session lacks is taken for gone.",
-        (Turn(printers.settled, ">= SETTLE_LEASES * lease_s", ">= 0.0"),),
+        "ends_are_told_as_they_were",
+        (
+            Turn(
+                host._unechoed,
+                "attempt.echoed_term < host.term or not attempt.echoed_term",
+                "attempt.told_sequence == host.sequence",
+            ),
+        ),
     ),
     Mutant(
         "older-orders-obeyed",
         0,
         "A host obeys whatever it hears last, also what was said before.",
+        "starts_under_a_lease",
         (
             Turn(decisions.on_desired, "number < (host.term, host.generation)", "False"),
             Turn(decisions.on_desired, "number > (host.term, host.generation)", "True"),
@@ -241,6 +267,7 @@ MORE = (
         "retained-grants-a-lease",
         0,
         "The copy that the broker has kept counts as a permission heard now.",
+        "starts_under_a_lease",
         (
             Turn(decisions.on_desired, " and not retained", ""),
             Turn(
@@ -256,6 +283,7 @@ MORE = (
         "start-before-row",
         0,
         "Klipper is asked to start before the row that says so is on the disk.",
+        "taken_back_never_starts",
         (
             Turn(
                 acting._start,
@@ -268,12 +296,14 @@ MORE = (
         "fence-lifted-beside-another",
         0,
         "A fence is lifted while another attempt of the copy is armed or prints.",
+        "fence_holds",
         (Turn(rounds._lift_fence, "if draft.alone(attempt):", "if True:"),),
     ),
     Mutant(
         "adopted-beside-an-armed-one",
         0,
         "A lost attempt that came back is adopted while its replacement may still start.",
+        "fence_holds",
         (
             Turn(
                 rounds._settle_return,
@@ -286,6 +316,7 @@ MORE = (
         "said-before-committed",
         0,
         "What a round wants is published before it is committed.",
+        "no_copy_lost",
         (
             Turn(
                 Engine._round,
@@ -298,6 +329,7 @@ MORE = (
         "old-assignment-taken-back",
         0,
         "With a restored database an assigned attempt is taken back at once, though it may print.",
+        "taken_back_never_starts",
         (Turn(rounds._doubt, "if attempt.state is State.ASSIGNED:", "if False:"),),
     ),
 )

@@ -42,11 +42,15 @@ class Turn:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A rule removed: its name, the trace that asks for the rule (0: none), what goes wrong."""
+    """A rule removed: its name, the trace that asks for the rule (0: none), what goes wrong.
+
+    `caught_by`: the invariant of invariants.py that is there to notice.
+    """
 
     name: str
     trace: int
     text: str
+    caught_by: str
     turns: tuple[Turn, ...]
 
     @contextlib.contextmanager
