@@ -68,7 +68,9 @@ def fold(draft: Draft, printer_id: str, report: Report, now: Now) -> None:
     )
     draft.put_contact(printer_id, contact)
     _keep(draft, printer_id, report)
-    for told in report.attempts:
+    # An older database learns of each: first what frees the printer, last what holds it now. What
+    # had to be passed over is echoed all the same, and an ended one would never be told again.
+    for told in sorted(report.attempts, key=lambda told: _turn(draft, told)):
         _fold_attempt(draft, printer_id, told, now)
     _forget_preparing(draft, printer_id, report)
     _conclude_lacks(draft, printer_id, report, contact, now)
@@ -88,6 +90,10 @@ def _note_outranked(draft: Draft, printer: Printer, report: Report, now: Now) ->
         printer = replace(printer, hold=NEVER_ISSUED)
         draft.tell(now, "printer_held", printer=printer.id, text=NEVER_ISSUED)
     draft.put_printer(printer)
+
+
+def _turn(draft: Draft, told: AttemptReport) -> tuple[bool, bool]:
+    return told.attempt not in draft.attempts, told.phase is not Phase.ENDED
 
 
 def _is_current(draft: Draft, printer: Printer, report: Report, now: Now) -> bool:

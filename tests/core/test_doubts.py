@@ -14,6 +14,7 @@ from moonraker_component.wire import (
     Link,
     Outcome,
     Phase,
+    Reason,
     Want,
     host_path,
 )
@@ -203,6 +204,29 @@ def test_a_person_may_settle_what_was_assigned_before_a_restore() -> None:
     restored(bench)
     bench.ask(requests.settle, bench.live("a").id, requests.Settlement.NOT_STARTED)
     assert bench.on("a") is None
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
+def test_what_ended_after_the_backup_counts_in_whatever_order_it_is_told(
+    order: tuple[int, ...],
+) -> None:
+    """It is echoed once, and then the host forgets it: what is passed over is printed again."""
+    bench = Bench("a")
+    bench.hello()
+    bench.submit(copies=3)
+    bench.round()
+    known = bench.start_on("a")
+    copies = [c.id for c in bench.farm.copies.values() if c.id != known.copy]
+    told = (
+        AttemptReport(known.id, known.copy, known.job, Phase.ENDED, Outcome.COMPLETE),
+        AttemptReport("later-one", copies[0], known.job, Phase.ENDED, Outcome.COMPLETE),
+        AttemptReport("later-two", copies[1], known.job, Phase.PRINTING),
+    )
+    bench.report("a", *(told[n] for n in order), refusals=(Reason("printing"),))
+    bench.round()
+    accepted = {a.copy for a in bench.farm.attempts.values() if a.accepted}
+    assert accepted == {known.copy, copies[0]}
+    assert bench.live("a").id == "later-two"
 
 
 def test_under_never_silence_moves_nothing_that_was_assigned_before_a_restore() -> None:
