@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,6 +25,7 @@ TOO_FAR = float("inf")
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 class Now(Struct, frozen=True):
@@ -86,6 +87,15 @@ class Layer(Mapping[K, V], Generic[K, V]):
 
     def __getitem__(self, key: K) -> V:
         return self.changed[key] if key in self.changed else self._base[key]
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | T) -> V | T: ...
+
+    def get(self, key: K, /, default: V | T | None = None) -> V | T | None:
+        """As any mapping does it, but a key that is missing costs no exception per layer."""
+        return self.changed[key] if key in self.changed else self._base.get(key, default)
 
     def __iter__(self) -> Iterator[K]:
         yield from self._base

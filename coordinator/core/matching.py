@@ -10,10 +10,13 @@ from msgspec import Struct
 
 from coordinator.core.jobs import Job
 from coordinator.core.printers import Printer
-from moonraker_component.wire import Profile, Reason, Report
+from moonraker_component.wire import Filament, Profile, Reason, Report
 
 NOZZLE_TOLERANCE_MM = 0.001
 SIZE_TOLERANCE_MM = 0.01
+
+
+Kind = tuple[tuple[str, ...], Profile | None, Filament | None, bool]
 
 
 class Score(Struct, frozen=True):
@@ -51,7 +54,15 @@ def refusals(job: Job, printer: Printer) -> tuple[Reason, ...]:
     return tuple(found)
 
 
-def score(job: Job, printer: Printer, failed_here: int) -> Score:
+def kind_of(printer: Printer) -> Kind:
+    """All that `refusals` asks of a printer but its id: one printer of a kind answers for all."""
+    report = printer.report
+    if report is None:
+        return (printer.tags, None, None, False)
+    return (printer.tags, report.profile, report.filament, report.section)
+
+
+def score(printer: Printer, failed_here: int) -> Score:
     """Rank among printers that fit: one that has not failed this copy, the smallest, least used."""
     size_mm = _size(printer.report.profile) if printer.report else ()
     volume_mm3 = 1.0

@@ -51,11 +51,12 @@ def _place_copies(
 
 
 class _Choices:
-    """The free printers of one round, ranked once for all jobs that need the same.
+    """The free printers of one round, by kind, the best of each kind last.
 
-    With ten thousand jobs and a thousand printers nearly all jobs need what another one needs:
-    asking every printer for every job took seconds. `fresh` are asked for every need, `known` only
-    for needs that were not there when they were asked before. `unmet`: no free printer fits.
+    With a hundred thousand jobs and ten thousand printers nearly all jobs need what another one
+    needs, and nearly all printers are like another one: asking each for each took minutes. `fresh`
+    are asked for every need, `known` only for needs that were not there when they were asked
+    before. `unmet`: no free printer fits.
     """
 
     def __init__(
@@ -64,46 +65,58 @@ class _Choices:
         self.taken: set[str] = set()
         self.unmet: set[Need] = set()
         self._draft = draft
-        self._fresh = {printer.id: printer for printer in fresh}
-        self._known = {printer.id: printer for printer in known}
+        self._fresh_left = {printer.id for printer in fresh}
+        self._keys = {p.id: matching.score(p, failed_here=0).key for p in (*fresh, *known)}
+        self._fresh = self._by_kind(fresh)
+        self._known = self._by_kind(known)
         self._new_needs = new_needs
         self._needs_count = draft.line.needs() + len(new_needs)
-        self._ranked: dict[Need, list[Printer]] = {}
+        self._fitting: dict[Need, list[list[Printer]]] = {}
 
     def is_over(self) -> bool:
         """Whether nothing that stands in the line can get a printer any more."""
-        if len(self.unmet) >= self._needs_count:
+        if len(self.unmet) >= self._needs_count or len(self.taken) == len(self._keys):
             return True
-        return not self._fresh and (not self._known or self._new_needs <= self.unmet)
+        return not self._fresh_left and self._new_needs <= self.unmet
 
     def best(self, job: Job, need: Need, copy: Copy) -> Printer | None:
         """The best free printer that fits; one where this copy came to nothing comes last."""
-        ranked = self._rank(job, need)
-        while ranked and ranked[-1].id in self.taken:
-            ranked.pop()
-        if not ranked:
-            self.unmet.add(need)
-            return None
+        kinds = self._kinds_for(job, need)
+        for kind in kinds:
+            while kind and kind[-1].id in self.taken:
+                kind.pop()
         if copy.failures or copy.misses:
-            left = [printer for printer in ranked if printer.id not in self.taken]
-            return min(left, key=lambda p: _score(self._draft, job, copy, p).key)
-        return ranked[-1]
+            fits = [printer for kind in kinds for printer in kind if printer.id not in self.taken]
+            found = min(fits, key=lambda p: _score(self._draft, copy, p).key, default=None)
+        else:
+            ends = (kind[-1] for kind in kinds if kind)
+            found = min(ends, key=lambda p: self._keys[p.id], default=None)
+        if found is None:
+            self.unmet.add(need)
+        return found
 
     def take(self, printer: Printer) -> None:
         self.taken.add(printer.id)
-        self._fresh.pop(printer.id, None)
-        self._known.pop(printer.id, None)
+        self._fresh_left.discard(printer.id)
 
-    def _rank(self, job: Job, need: Need) -> list[Printer]:
-        """Free printers that fit, the best last, so that it is taken off the end."""
-        if need not in self._ranked:
+    def _kinds_for(self, job: Job, need: Need) -> list[list[Printer]]:
+        if need not in self._fitting:
             asked = [*self._fresh.values()]
             if need in self._new_needs:
                 asked += self._known.values()
-            fits = [printer for printer in asked if not matching.refusals(job, printer)]
-            fits.sort(key=lambda p: matching.score(job, p, failed_here=0).key, reverse=True)
-            self._ranked[need] = fits
-        return self._ranked[need]
+            named = need.requirements.printers
+            if named:  # then printers of one kind differ
+                asked = [[p] for kind in asked for p in kind if p.id in named]
+            self._fitting[need] = [
+                kind for kind in asked if kind and not matching.refusals(job, kind[-1])
+            ]
+        return self._fitting[need]
+
+    def _by_kind(self, free: list[Printer]) -> dict[matching.Kind, list[Printer]]:
+        kinds: dict[matching.Kind, list[Printer]] = {}
+        for printer in sorted(free, key=lambda p: self._keys[p.id], reverse=True):
+            kinds.setdefault(matching.kind_of(printer), []).append(printer)
+        return kinds
 
 
 def _newly_available(draft: Draft, now: Now) -> tuple[list[Printer], float]:
@@ -142,13 +155,13 @@ def _still_offered(draft: Draft, now: Now) -> list[Printer]:
     return still
 
 
-def _score(draft: Draft, job: Job, copy: Copy, printer: Printer) -> matching.Score:
+def _score(draft: Draft, copy: Copy, printer: Printer) -> matching.Score:
     """With how often this copy came to nothing on this printer."""
     failed_here = 0
     if copy.failures or copy.misses:
         tries = [draft.attempts[a] for a in draft.tries_of.get(copy.id, ())]
         failed_here = sum(a.printer == printer.id and not a.live for a in tries)
-    return matching.score(job, printer, failed_here)
+    return matching.score(printer, failed_here)
 
 
 def _assign(
@@ -164,6 +177,6 @@ def _assign(
     draft.put_attempt(attempt)
     contact = draft.contacts[printer.id]  # it is available, so it has been heard
     draft.put_contact(printer.id, replace(contact, assigned_s=now.boot_s))
-    score = _score(draft, job, copy, printer)
+    score = _score(draft, copy, printer)
     parts = f"smallest volume {score.volume_mm3:g} mm3, used {score.printed_s:g} s"
     draft.tell(now, "attempt_assigned", attempt, text=parts)

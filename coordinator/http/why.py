@@ -110,7 +110,7 @@ def _of_printer(farm: Farm, job: Job, copy: Copy | None, printer: Printer, now: 
         unknown = all(reason.code.endswith(UNKNOWN_SUFFIX) for reason in hard)
         verdict = Verdict.UNKNOWN if unknown else Verdict.REFUSES
         return PrinterWhy(printer.id, printer.name, verdict, (*hard, *soft))
-    score = matching.score(job, printer, _failed_here(farm, copy, printer))
+    score = matching.score(printer, _failed_here(farm, copy, printer))
     verdict = Verdict.BUSY if soft else Verdict.FITS
     return PrinterWhy(printer.id, printer.name, verdict, soft, _score_view(score))
 
@@ -119,9 +119,8 @@ def _failed_here(farm: Farm, copy: Copy | None, printer: Printer) -> int:
     """How often the next copy came to nothing on this printer."""
     if copy is None or not (copy.failures or copy.misses):
         return 0
-    return sum(
-        a.copy == copy.id and a.printer == printer.id and not a.live for a in farm.attempts.values()
-    )
+    tries = [farm.attempts[a] for a in farm.tries_of.get(copy.id, ())]
+    return sum(a.printer == printer.id and not a.live for a in tries)
 
 
 def _score_view(score: Score) -> ScoreView:

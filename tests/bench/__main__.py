@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from tests.bench import dispatch, start, transfer
+from tests.bench import dispatch, schedule, start, transfer
 
-BENCHES = {"dispatch": dispatch, "transfer": transfer, "start": start}
+BENCHES = {"dispatch": dispatch, "transfer": transfer, "start": start, "schedule": schedule}
 
 
 def main() -> None:
