@@ -1,0 +1,1 @@
+"""Attacks: each is refused, harms nobody, and leaves the state as it was."""
