@@ -1,7 +1,7 @@
 """The live feed: one snapshot for whoever joins, then only what changed.
 
-Owns what is sent when: changes are gathered and sent together, readings of a printer at most once
-a second, and a client that does not read is dropped. Sends levels, not edges: every message holds
+Owns what is sent when: changes are gathered, encoded once and sent to all; a client that does not
+read is dropped. Sends levels, not edges: every message holds
 whole views, so one that comes twice or is merged with a later one changes nothing. Must not know
 sockets; a client is something with a bounded queue.
 """
@@ -13,8 +13,10 @@ import contextlib
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from coordinator.core.farm import Now, Plan
+from coordinator.http import readings
 from coordinator.http.farm_view import FarmView, farm_view
 from coordinator.http.job_view import AttemptView, JobView, attempt_view, job_view, live_counts
 from coordinator.http.printer_view import PrinterView, Readings, printer_view
@@ -25,7 +27,6 @@ GATHER_S = 0.2
 LOOK_S = 1.0
 """Time alone changes printers too (a host falls silent): everything is looked at this often."""
 
-READINGS_S = 1.0
 QUEUE_MAX = 64
 CLIENTS_MAX = 200
 OWNER_CLIENTS_MAX = 20
@@ -89,6 +90,7 @@ class Live:
         self._told: dict[str, PrinterView] = {}
         self._told_farm: FarmView | None = None
         self._readings: dict[str, Readings] = {}
+        self._shown: dict[str, Readings] = {}
         self._fresh: set[str] = set()
         self._sent_s: dict[str, float] = {}
         self._looked_s = float("-inf")
@@ -141,7 +143,7 @@ class Live:
             jobs=[job_view(job, live_counts(farm, job.id)) for job in jobs],
             printers=list(self._told.values()),
             attempts=[self._attempt(id_) for id_ in farm.live_on.values()],
-            readings=list(self._readings.values()),
+            readings=[readings.shown(told) for told in self._readings.values()],
         )
 
     def _note(self, plan: Plan) -> None:
@@ -183,14 +185,14 @@ class Live:
         ]
         attempts = [self._attempt(id_) for id_ in sorted(self._attempts) if id_ in farm.attempts]
         printers = self._changed_printers(now)
-        readings = self._due_readings(now)
+        fresh = self._due_readings(now)
         told = farm_view(self._services, self._told.values())
         changed_farm = told if told != self._told_farm else None
         self._told_farm = told
         self._jobs.clear()
         self._attempts.clear()
         self._printers.clear()
-        if not (jobs or attempts or printers or readings or changed_farm):
+        if not (jobs or attempts or printers or fresh or changed_farm):
             return None
         self._sequence += 1
         return Change(
@@ -200,7 +202,7 @@ class Live:
             jobs=jobs,
             printers=printers,
             attempts=attempts,
-            readings=readings,
+            readings=fresh,
         )
 
     def _changed_printers(self, now: Now) -> list[PrinterView]:
@@ -213,20 +215,25 @@ class Live:
         changed = []
         for printer_id in sorted(looked_at & farm.printers.keys()):
             view = printer_view(farm, farm.printers[printer_id], now)
-            if self._told.get(printer_id) != view:
-                self._told[printer_id] = view
+            told = self._told.get(printer_id)
+            self._told[printer_id] = view
+            # That it was heard again is no news: `heard_at` goes along when something else is.
+            if told is None or replace(told, heard_at=view.heard_at) != view:
                 changed.append(view)
         return changed
 
     def _due_readings(self, now: Now) -> list[Readings]:
-        due = {
-            printer_id
-            for printer_id in self._fresh
-            if now.boot_s - self._sent_s.get(printer_id, float("-inf")) >= READINGS_S
-        }
-        self._fresh -= due
-        self._sent_s.update(dict.fromkeys(due, now.boot_s))
-        return [self._readings[printer_id] for printer_id in sorted(due)]
+        """What a page would show differently; the other fresh ones are done with."""
+        due = []
+        for printer_id in sorted(self._fresh):
+            if now.boot_s - self._sent_s.get(printer_id, float("-inf")) < readings.TOLD_S:
+                continue
+            self._fresh.discard(printer_id)
+            told = readings.shown(self._readings[printer_id])
+            if readings.worth_sending(self._shown.get(printer_id), told):
+                self._shown[printer_id], self._sent_s[printer_id] = told, now.boot_s
+                due.append(told)
+        return due
 
     def _attempt(self, attempt_id: str) -> AttemptView:
         farm = self._services.engine.farm

@@ -8,9 +8,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from tests.bench import dispatch, schedule, start, transfer
+from tests.bench import dispatch, fleet, schedule, start, transfer
 
-BENCHES = {"dispatch": dispatch, "transfer": transfer, "start": start, "schedule": schedule}
+BENCHES = {
+    "dispatch": dispatch,
+    "transfer": transfer,
+    "start": start,
+    "schedule": schedule,
+    "fleet": fleet,
+}
 
 
 def main() -> None:
