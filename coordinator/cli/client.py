@@ -6,6 +6,7 @@ not print.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -101,6 +102,17 @@ class Client:
 
     def delete(self, path: str) -> Json:
         return self._ask("DELETE", path)
+
+    @contextlib.contextmanager
+    def as_page(self, headers: dict[str, str]) -> Iterator[None]:
+        """Ask by the session that was just opened, with what a page of it sends along."""
+        self._session.headers.update(headers)
+        try:
+            yield
+        finally:
+            for name in headers:
+                del self._session.headers[name]
+            self._session.cookies.clear()
 
     def pages(self, path: str, key: str, limit: int, **query: Any) -> Iterator[Json]:
         """Items of a list, over its pages, `limit` of them at most."""

@@ -19,6 +19,7 @@ from coordinator.cli.client import DEFAULT_URL, EXIT_OK, Client, CliError
 from coordinator.cli.keyring import key_for
 from coordinator.cli.output import Output
 from coordinator.cli.pairing import pair
+from coordinator.cli.people_grammar import add_people
 from coordinator.cli.submit import submit
 from coordinator.cli.watch import watch
 
@@ -105,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     live = add("watch", watch, "watch the farm, or one job to its end")
     live.add_argument("id", metavar="ID", nargs="?", default="")
     add("farm", commands.show_farm, "show the coordinator and its counts")
+    add_people(into, shared)
     safekeeping.add_backup(
         add("backup", safekeeping.backup, "save the farm into one file, also while it runs")
     )

@@ -5,6 +5,7 @@ Owns how things are written out. Pure: values come in, text goes out.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -39,6 +40,37 @@ def jobs_table(jobs: Iterable[Json]) -> str:
         for job in jobs
     ]
     return table(heads, rows) if rows else "no jobs"
+
+
+def users_table(users: Iterable[Json]) -> str:
+    heads = ("NAME", "ROLE", "SINCE", "")
+    rows = [
+        (u["name"], u["role"], date(u["created_at"]), "disabled" if u["disabled"] else "")
+        for u in users
+    ]
+    return table(heads, rows)
+
+
+def keys_table(keys: Iterable[Json]) -> str:
+    heads = ("ID", "OF", "ROLE", "MADE", "EXPIRES", "LAST USED", "NAME")
+    rows = [
+        (
+            key["id"],
+            key["user"],
+            key["role"],
+            date(key["created_at"]),
+            date(key["expires_at"]) or "never",
+            date(key["used_at"]) or "never",
+            key["name"],
+        )
+        for key in keys
+    ]
+    return table(heads, rows) if rows else "no keys"
+
+
+def date(at: float | None) -> str:
+    """A day, for people; empty for none."""
+    return "" if at is None else time.strftime("%Y-%m-%d", time.localtime(at))
 
 
 def printers_table(printers: Iterable[Json]) -> str:

@@ -32,9 +32,11 @@ class Ran(NamedTuple):
         return json.loads(self.out)
 
 
-async def start(url: str, *arguments: str, **more: str) -> asyncio.subprocess.Process:
+async def start(
+    url: str, *arguments: str, stdin: int | None = None, **more: str
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "coordinator.cli", *arguments,
+        sys.executable, "-m", "coordinator.cli", *arguments, stdin=stdin,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"MOONFLEET_URL": url, "PYTHONPATH": str(ROOT)} | more,
     )  # fmt: skip

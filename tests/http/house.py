@@ -17,7 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from coordinator.clock import SystemClock, fresh_ids
-from coordinator.core.farm import Settings
+from coordinator.core.farm import Now, Settings
 from coordinator.core.links import LinkKey
 from coordinator.core.requests import Who
 from coordinator.engine import Engine
@@ -165,6 +165,16 @@ class Bus:
         self.engine.hear_beacon(beacon)
 
 
+class MovableClock(SystemClock):
+    """The wall clock of logins: `ahead_s` is how far they believe to be in the future."""
+
+    ahead_s = 0.0
+
+    def now(self) -> Now:
+        now = super().now()
+        return Now(now.boot_s, now.wall_s + self.ahead_s)
+
+
 class House:
     """`async with House(tmp_path) as house`: a server on a free port, and hosts to order about."""
 
@@ -187,7 +197,8 @@ class House:
         )
         self.engine = Engine(self.store, self.bus, SystemClock(), settings, ids)
         self.bus.engine = self.engine
-        self.people = People(self.store.people, SystemClock(), CHEAP)
+        self.clock = MovableClock()
+        self.people = People(self.store.people, self.clock, CHEAP)
         self.services = Services(
             engine=self.engine,
             store=self.store,
