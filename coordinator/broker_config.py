@@ -31,6 +31,7 @@ INFLIGHT_MAX = 100
 QUEUED_MAX = 5000
 QUEUED_BYTES_MAX = 32 * 1024 * 1024
 # Ours are 10 to 60 s. A client that may be silent for longer would hold its place when it is dead.
+# Mosquitto before 2.0.12 refuses it to clients of MQTT 5 alone.
 KEEPALIVE_MAX_S = 120
 # Every level is published again within a lease, so little is lost with the broker's memory;
 # a rare write spares the SD card.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ DEADLINE_S = 30.0
 class Mqtt:
     """A paho client whose answers can be awaited; made by the `connect` fixture."""
 
-    def __init__(self, port: int, credentials: Credentials) -> None:
+    def __init__(self, port: int, credentials: Credentials, client_id: str = "") -> None:
         self.messages: asyncio.Queue[tuple[str, bytes, bool]] = asyncio.Queue()
         self.login: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._granted: asyncio.Queue[list[bool]] = asyncio.Queue()
         self._port = port
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+        self.logins = 0
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv311)
         self._client.username_pw_set(credentials.username, credentials.password)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
@@ -67,7 +69,18 @@ class Mqtt:
     ) -> None:
         self._loop.call_soon_threadsafe(self._note_login, str(reason))
 
+    def leave_will(self, topic: str, payload: str) -> None:
+        """What the broker is to say, retained, when this client is cut off; before `start`."""
+        self._client.will_set(topic, payload, qos=1, retain=True)
+
+    def cut(self) -> None:
+        """Break the connection without a goodbye; paho comes back by itself."""
+        connection = self._client.socket()
+        assert isinstance(connection, socket.socket)
+        connection.shutdown(socket.SHUT_RDWR)
+
     def _note_login(self, reason: str) -> None:
+        self.logins += 1
         if not self.login.done():
             self.login.set_result(reason)
 
