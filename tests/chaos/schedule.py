@@ -75,10 +75,10 @@ HABITS: dict[Kind, Habit] = {
     Kind.SUSPEND_HOST: Habit(Lane.PROCESSES, 1.5, 1.0, 50.0),
     Kind.FREEZE_MOONRAKER: Habit(Lane.PROCESSES, 1.5, 1.0, 50.0),
     Kind.STUCK_EJECTOR: Habit(Lane.PROCESSES, 2.0, 10.0, 40.0),
-    Kind.CUT: Habit(Lane.NETWORK, 5.0, 0.5, 60.0),
-    Kind.CUT_UP: Habit(Lane.NETWORK, 2.0, 0.5, 60.0),
-    Kind.CUT_DOWN: Habit(Lane.NETWORK, 2.0, 0.5, 60.0),
-    Kind.REFUSE: Habit(Lane.NETWORK, 2.0, 0.5, 60.0),
+    Kind.CUT: Habit(Lane.NETWORK, 5.0, 0.5, 90.0),
+    Kind.CUT_UP: Habit(Lane.NETWORK, 2.0, 0.5, 90.0),
+    Kind.CUT_DOWN: Habit(Lane.NETWORK, 2.0, 0.5, 90.0),
+    Kind.REFUSE: Habit(Lane.NETWORK, 2.0, 0.5, 90.0),
     Kind.SLOW: Habit(Lane.NETWORK, 2.0, 5.0, 40.0),
     Kind.DISK_FULL: Habit(Lane.DISK, 2.0, 5.0, 40.0),
     Kind.CUT_HTTP: Habit(Lane.NETWORK, 0.8, 1.0, 20.0),
@@ -180,11 +180,13 @@ def _fault(
 
 
 def _lasts_s(dice: random.Random, habit: Habit) -> float:
-    """Half of them are short against a lease, half go on past the grace where the kind allows."""
-    middle_s = min(max(LEASE_S, habit.least_s), habit.most_s)
-    if dice.random() < 0.5:
-        return dice.uniform(habit.least_s, middle_s)
-    return dice.uniform(middle_s, habit.most_s)
+    """A third each: short against a lease, in between, and longer than the grace; as far as the
+    kind allows."""
+    bounds_s = [habit.least_s]
+    for bound_s in (LEASE_S, GRACE_S, habit.most_s):
+        bounds_s.append(min(max(bound_s, bounds_s[-1]), habit.most_s))
+    part = dice.randrange(3)
+    return dice.uniform(bounds_s[part], bounds_s[part + 1])
 
 
 # ---- orders ------------------------------------------------------------------------------------
