@@ -172,7 +172,8 @@ class Coordinator:
         def urls() -> tuple[str, ...]:
             if not self._door_sockets:
                 return ()
-            return tuple(https_url(name, self.https_port) for name in keeper.calling_names())
+            names = keeper.calling_names(self.config.network.address)
+            return tuple(https_url(name, self.https_port) for name in names)
 
         return Trust(
             pairings=Pairings(store.pairings, SystemClock(), lambda: keeper.ca_pem),

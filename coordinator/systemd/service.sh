@@ -2,9 +2,10 @@
 # The command `coordinator` of install.sh: the coordinator as a systemd service.
 #
 # Owns: the unit moonfleet.service, its data folder and the link to the command `moonfleet`. Must
-# not know the coordinator's own settings. Sourced by install.sh after host.sh, whose refuse_root, bad_option and ROOT it uses.
+# not know the coordinator's own settings, but the one that opens the network. Sourced by install.sh after host.sh, whose refuse_root, bad_option and ROOT it uses.
 
 UNIT_NAME=moonfleet.service
+CONFIG_CHANGED=0
 
 usage_coordinator() {
     cat <<'TEXT'
@@ -15,6 +16,8 @@ as the systemd service moonfleet.service, as the user who calls this.
 
   --data-dir DIR   where the farm's database and files are kept (~/.local/share/moonfleet,
                    as for `python -m coordinator serve`)
+  --network        open the doors for other computers (HTTPS and MQTT over TLS, ports 8443 and
+                   8883), in moonfleet.toml of the data folder
   --no-restart     write the unit, but neither enable nor start it
   --root DIR       treat DIR as the root folder; installs no package, starts nothing
   --dry-run        say what would be changed, change nothing
@@ -22,10 +25,11 @@ TEXT
 }
 
 command_coordinator() {
-    local data=$HOME/.local/share/moonfleet
+    local data=$HOME/.local/share/moonfleet network=0
     while [ $# -gt 0 ]; do
         case $1 in
             --no-restart) RESTART=0 ;;
+            --network) network=1 ;;
             --data-dir | --root)
                 [ $# -ge 2 ] || bad_option coordinator "$1 needs a value"
                 if [ "$1" = --root ]; then ROOT=$(readlink -m "$2"); else data=$(readlink -m "$2"); fi
@@ -48,6 +52,7 @@ command_coordinator() {
         unlock_setup
     fi
     make_data_dir "$(rooted "$data")"
+    [ "$network" = 0 ] || open_network "$(rooted "$data")/moonfleet.toml"
     install_unit "$data"
     link_command
     report_end
@@ -84,8 +89,8 @@ remove_command() {
 tell_coordinator_next() {
     say 'next:'
     printf '  1. systemctl status moonfleet      shows that it runs; http://127.0.0.1:8008/ is its page\n'
-    printf '  2. moonfleet printer add NAME      for each printer; shows its password this once\n'
-    printf '  3. ./install.sh host               on the host of each printer, see docs/install.md\n'
+    printf '  2. moonfleet setup                 makes the first user, an admin\n'
+    printf '  3. moonfleet pair                  shows the command for the host of a printer, with a code\n'
     case :$PATH: in
         *":$HOME/.local/bin:"*) ;;
         *) printf '  (moonfleet is %s; it is on PATH after the next login)\n' "$(command_program)" ;;
@@ -99,6 +104,26 @@ check_unit_path() {
 
 make_data_dir() {
     [ -d "$1" ] || change "make $1" install -d -m 700 "$1"
+}
+
+# open_network FILE: a [network] that a person wrote stays as it is.
+open_network() {
+    if grep -qs '^ *\[ *network *\]\|^ *network *[.=]' "$1"; then
+        say "left alone: $1 has a [network] section; its address decides what is open"
+        return
+    fi
+    change "open the network in $1" append_network "$1"
+    CONFIG_CHANGED=1
+}
+
+append_network() {
+    local text='[network]
+address = "0.0.0.0"'
+    if [ -f "$1" ]; then
+        text=$(<"$1")$'\n\n'$text
+    fi
+    # Other options may be passwords.
+    write_file "$1" 600 "$text" >/dev/null
 }
 
 unit_text() {
@@ -122,6 +147,8 @@ install_unit() {
         if [ "$RESTART" = 1 ] && [ -z "$ROOT" ]; then
             change "start $UNIT_NAME" start_unit
         fi
+    elif [ "$CONFIG_CHANGED$RESTART" = 11 ] && [ -z "$ROOT" ]; then
+        change "restart $UNIT_NAME" sudo systemctl restart "$UNIT_NAME"
     fi
     rm -rf "$draft"
 }

@@ -26,6 +26,7 @@ log = logging.getLogger("moonfleet.trust")
 LOOK_S = 600.0
 """How often names, addresses and times are looked at: a new lease of DHCP, a renewed file."""
 
+EVERYWHERE = ("0.0.0.0", "::")
 WARN_BEFORE = timedelta(days=60)
 
 Found = Callable[[], tuple[str, ...]]
@@ -84,9 +85,11 @@ class Keeper:
         self._also.add(name)
         self.names.add(name)
 
-    def calling_names(self) -> tuple[str, ...]:
-        """How hosts elsewhere may call this server, the likeliest first."""
+    def calling_names(self, address: str) -> tuple[str, ...]:
+        """How hosts may call this server, which listens on `address`, the likeliest first."""
         given = [name for name in self._wanted.names if name in self.names]
+        if address not in EVERYWHERE:
+            return (*given, address)
         local = [name for name in machine_names() if name.endswith(".local")]
         found = dict.fromkeys([*given, *local, *sorted(self.names)])
         return tuple(name for name in found if name in self.names and name not in LOOPBACK)

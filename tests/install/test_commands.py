@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from coordinator.config import load
 from tests.install.host_tree import REPOSITORY, TIMEOUT_S, Host
 from tests.install.real_moonraker import running_moonraker, url_of
 
@@ -118,7 +119,7 @@ def test_the_command_is_linked_where_a_login_finds_it(empty_host: Host) -> None:
 
     done = host.install("coordinator")
     assert os.readlink(link) == str(host.repo / ".venvs/moonfleet/bin/moonfleet")
-    assert "moonfleet printer add" in done.stdout
+    assert "moonfleet pair" in done.stdout
 
     host.install("uninstall")
     assert not link.is_symlink()
@@ -189,3 +190,22 @@ def add_user(conf: Path) -> None:
     user = {"username": "someone", "password": "long enough"}
     assert requests.post(f"{base}/access/user", json=user, timeout=TIMEOUT_S).status_code == 200
     assert requests.get(f"{base}/server/info", timeout=TIMEOUT_S).status_code == 401
+
+
+def test_the_network_is_opened_once_and_what_a_person_wrote_stays(empty_host: Host) -> None:
+    host = coordinator_ready(empty_host)
+    toml = host.home / ".local/share/moonfleet/moonfleet.toml"
+    done = host.install("coordinator", "--network")
+    assert done.returncode == 0, done.stdout
+    assert load(toml, []).network.address == "0.0.0.0"
+    assert toml.stat().st_mode & 0o777 == 0o600
+    assert "nothing to change" in host.install("coordinator").stdout
+    assert "left alone" in host.install("coordinator", "--network").stdout
+    toml.write_text("[farm]\nlease_s = 20\n")
+    host.install("coordinator", "--network")
+    config = load(toml, [])
+    assert (config.farm.lease_s, config.network.address) == (20, "0.0.0.0")
+    mine = '[network]\naddress = "192.0.2.1"\n'
+    toml.write_text(mine)
+    host.install("coordinator", "--network")
+    assert toml.read_text() == mine

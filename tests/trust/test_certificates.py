@@ -133,7 +133,10 @@ def test_names_that_come_later_are_in_the_next_certificate(tmp_path: Path) -> No
     kept = keeper(tmp_path, addresses, names=("farm.example",))
     kept.open()
     assert {"192.0.2.1", "farm.example", "localhost", "127.0.0.1"} <= kept.names
-    assert kept.calling_names()[0] == "farm.example"
+    assert kept.calling_names("0.0.0.0")[0] == "farm.example"
+    assert "192.0.2.1" in kept.calling_names("0.0.0.0")
+    assert "localhost" not in kept.calling_names("::")
+    assert kept.calling_names("192.0.2.1") == ("farm.example", "192.0.2.1")
     assert kept._refresh() == ""
     addresses.append("192.0.2.2")
     assert "192.0.2.2" in kept._refresh()
