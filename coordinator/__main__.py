@@ -29,6 +29,17 @@ EXIT_UNUSABLE = 4
 """The database is damaged or of a newer version: started again, it would end the same way."""
 
 
+QUIET = ("tornado.access", "asyncio", "alembic.runtime.plugins", "aiosqlite")
+"""Loggers that tell nothing below a warning, also with --verbose: aiosqlite tells the values that
+go into the database, and there are proofs and digests among them."""
+
+
+def quieten() -> None:
+    """Keep out of the log what nobody needs and what nobody should read there."""
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def main() -> int:
     """Parse, run, and turn what ended it into a sentence and an exit code."""
     args = _arguments()
@@ -37,9 +48,7 @@ def main() -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("tornado.access").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
+    quieten()
     config_path = args.config or args.data_dir / "moonfleet.toml"
     try:
         if args.config is not None and not args.config.exists():
