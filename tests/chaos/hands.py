@@ -13,11 +13,11 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 from demo.cut import CutMode, CutProxy
 from demo.farm import DemoFarm
 from demo.printer import VirtualPrinter
+from demo.processes import pids_of
 from tests.chaos.evidence import Done
 from tests.chaos.schedule import Fault, Kind, Lane
 
@@ -117,7 +117,8 @@ class Hands:
 
     async def _strike_centre(self, kind: Kind) -> None:
         # By their own ids: they share a process group.
-        coordinator, brokers = self._farm.coordinator, broker_pids(self._farm.data_dir)
+        coordinator = self._farm.coordinator
+        brokers = pids_of("mosquitto", str(self._farm.data_dir / "broker"))
         if kind is Kind.FREEZE_COORDINATOR:
             os.kill(coordinator.pid, signal.SIGSTOP)
         if kind in (Kind.KILL_COORDINATOR, Kind.KILL_BOTH):
@@ -185,18 +186,3 @@ async def _undisturb(proxy: CutProxy) -> None:
     proxy.delay_s, proxy.bytes_per_s = 0.0, None
     if proxy.is_cut:
         await proxy.heal()
-
-
-def broker_pids(data_dir: Path) -> list[int]:
-    """The embedded Mosquitto of the coordinator in `data_dir`, by its configuration's path."""
-    wanted, found = str(data_dir / "broker").encode(), []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it ended between the listing and the reading
-        if words[0].endswith(b"mosquitto") and any(wanted in word for word in words):
-            found.append(int(entry.name))
-    return found

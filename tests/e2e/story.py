@@ -13,6 +13,7 @@ from typing import Any
 
 from demo.extrusion import expected_extrusion_mm
 from demo.farm import DemoFarm
+from demo.processes import pids_of
 from demo.verdict import Verdict, judge
 
 GCODE = Path(__file__).parents[2] / "demo" / "gcode"
@@ -57,33 +58,8 @@ async def verdict(farm: DemoFarm, job: str, file: Path) -> Verdict:
     return judge(farm.database, ledgers, job, expected_extrusion_mm(file))
 
 
-class Broker:
-    """The embedded Mosquitto of a farm's coordinator, found by its own configuration's path."""
-
-    def __init__(self, farm: DemoFarm) -> None:
-        self._config = str(farm.data_dir / "broker")
-
-    def pids(self) -> list[int]:
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue  # it ended between the listing and the reading
-            is_broker = words[0].endswith(b"mosquitto")
-            if is_broker and any(self._config.encode() in word for word in words):
-                found.append(int(entry.name))
-        return found
-
-    async def kill_broker(self) -> None:
-        """SIGKILL to the broker alone."""
-        pids = self.pids()
-        assert len(pids) == 1, pids
-        os.kill(pids[0], signal.SIGKILL)
-
-
-def only(farm: DemoFarm) -> Broker:
-    """The broker of this farm."""
-    return Broker(farm)
+def kill_broker(farm: DemoFarm) -> None:
+    """SIGKILL to the embedded Mosquitto of the farm's coordinator, and to nothing else."""
+    pids = pids_of("mosquitto", str(farm.data_dir / "broker"))
+    assert len(pids) == 1, pids
+    os.kill(pids[0], signal.SIGKILL)

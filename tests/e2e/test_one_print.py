@@ -10,7 +10,7 @@ import pytest
 
 from demo.farm import DemoFarm
 from tests.e2e.conftest import WRONG_CLOCK_S
-from tests.e2e.story import BOX, DEADLINE_S, TILE, completed, only, phase, state, verdict
+from tests.e2e.story import BOX, DEADLINE_S, TILE, completed, kill_broker, phase, state, verdict
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -69,7 +69,7 @@ async def test_coordinator_killed_in_mid_print_and_back(farm: DemoFarm) -> None:
 async def test_broker_killed_in_mid_print_and_back(farm: DemoFarm) -> None:
     job = await farm.submit(BOX, printers=["one"])
     attempt = await farm.until_attempt(job, state("started"), "a print on one", DEADLINE_S)
-    await only(farm).kill_broker()
+    kill_broker(farm)
     await completed(farm, job)
     assert [a["id"] for a in (await farm.job(job))["attempts"]] == [attempt["id"]]
 
