@@ -69,6 +69,7 @@ class SimKlipper:
         self.printed: Printed | None = None
         self.fence: rules.Fence = rules.NO_FENCE
         self.macro_until_s = 0.0
+        self.own_until_s = 0.0
         self.dirty = False
 
     # ---- what is asked of it ----------------------------------------------------------------
@@ -99,10 +100,15 @@ class SimKlipper:
         self._set_state("printing")
         return None
 
-    def print_own(self) -> None:
-        """A person takes the part off the bed and prints a file of their own."""
+    def print_own(self, waits_s: float) -> None:
+        """A person takes the part off the bed and prints a file of their own.
+
+        While something prints they wait for its end, for so long.
+        """
+        self.own_until_s = self.now() + waits_s
         if self.link is not Link.READY or self.printed is not None:
             return
+        self.own_until_s = 0.0
         self.drop_latch()
         self.dirty = True
         self.path = "own.gcode"
@@ -154,6 +160,8 @@ class SimKlipper:
             self.printed.done_s += seconds
             if self.printed.whole:
                 self.end("complete", "complete")
+                if self.now() < self.own_until_s:
+                    self.print_own(0.0)
         if not rules.is_expired(self.fence, clock_s):
             return False
         self.fence = rules.fire_fence(self.fence, f"f{self.rng.getrandbits(32):08x}")

@@ -112,13 +112,13 @@ TRACES = (
     Mutant(
         "one-slot-in-report",
         9,
-        "A report tells of one attempt: an end that nobody heard is overwritten by the next print.",
+        "A report has one slot: an end that nobody heard is overwritten by a local print.",
         "ends_are_told_as_they_were",
         (
             Turn(
                 host.make_report,
                 "tuple(told + ended[-wire.ENDED_MAX :])",
-                "tuple((ended + told)[-1:])",
+                "() if local_print(host) else tuple((ended + told)[-1:])",
             ),
         ),
     ),
@@ -298,19 +298,6 @@ MORE = (
         "A fence is lifted while another attempt of the copy is armed or prints.",
         "fence_holds",
         (Turn(rounds._lift_fence, "if draft.alone(attempt):", "if True:"),),
-    ),
-    Mutant(
-        "adopted-beside-an-armed-one",
-        0,
-        "A lost attempt that came back is adopted while its replacement may still start.",
-        "fence_holds",
-        (
-            Turn(
-                rounds._settle_return,
-                "if any(a.state in (State.ARMED, State.ASSIGNED) for a in tries):",
-                "if False:",
-            ),
-        ),
     ),
     Mutant(
         "said-before-committed",

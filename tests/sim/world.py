@@ -23,13 +23,11 @@ from tests.sim.history import Entry, History
 from tests.sim.hosts import SimHost
 from tests.sim.network import Network
 from tests.sim.people import People
-from tests.sim.scenario import FAULTY_S, PEOPLE, Fault, Scenario
+from tests.sim.scenario import FAULTY_S, Fault, Scenario
 
 HEALED_S = 4_000.0
 AFTER_S = 150.0
 """What still prints when the last job ends (a surplus copy) may come to its end."""
-
-BY_PEOPLE = frozenset(PEOPLE) - {"person_pause", "person_cancel", "stale_clear"}
 
 
 class World:
@@ -163,12 +161,12 @@ class World:
 
     def _strike(self, fault: Fault) -> None:
         self.tell("fault", host=fault.host, text=f"{fault.kind} {fault.length_s:g}")
-        if fault.kind in BY_PEOPLE:
-            self.people.meddle(fault)
-        elif fault.kind in COORDINATOR_ACTS:
+        if fault.kind in COORDINATOR_ACTS:
             COORDINATOR_ACTS[fault.kind](self, fault)
-        else:
+        elif fault.kind in HOST_ACTS:
             HOST_ACTS[fault.kind](self, self.hosts[fault.host], fault)
+        else:
+            self.people.meddle(fault)
 
     def start_coordinator(self, store: SimStore) -> SimCoordinator:
         """One more; whether it may stay is between it and the others."""
@@ -296,7 +294,7 @@ def _stale_clear(world: World, host: SimHost, fault: Fault) -> None:
 
 def _local_print(world: World, host: SimHost, fault: Fault) -> None:
     """Somebody who stands before it prints a file of their own, past the farm."""
-    host.klipper.print_own()
+    host.klipper.print_own(fault.length_s)
 
 
 def _clone(world: World, host: SimHost, fault: Fault) -> None:
