@@ -135,6 +135,9 @@ class FilesHandler(ApiHandler):
         finally:
             await self._intake.abort()
         file, is_new = await self.filing.take_in(arrived, self._upload.name)
+        if is_new:
+            text = f"{file.title} {file.sha256}"
+            await self.services.people.record("file_added", self.who, text)
         self.answer(FileAnswer(file=file_view(file), is_new=is_new), 201 if is_new else 200)
 
     @operation(answer=FilesAnswer, query=FilesQuery)
@@ -163,6 +166,7 @@ class FileHandler(ApiHandler):
     async def delete(self, sha256: str) -> None:
         """Forget a file that no unfinished job needs."""
         await self.filing.forget(sha256)
+        await self.services.people.record("file_removed", self.who, sha256)
         self.answer(Answer())
 
 

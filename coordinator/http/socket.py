@@ -108,18 +108,18 @@ class LiveHandler(WebSocketHandler):
         assert self._caller is not None
         identity = self._caller.identity
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._ended.wait()
             self._ended.clear()
             try:
                 still = await self.services.people.logins.still(identity)
             except StoreError as error:
                 log.warning("whether a live client may still listen: %s", error)
-                continue
-            if still is None:
-                self.close(CLOSE_LOGGED_OUT, "logged out")
-                return
+            else:
+                if still is None:
+                    self.close(CLOSE_LOGGED_OUT, "logged out")
+                    return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._ended.wait()
 
     async def _write(self, client: Client) -> None:
         try:

@@ -1,4 +1,7 @@
-"""A browser as far as logins go: it keeps a cookie and sends what its page would send along."""
+"""A browser as far as logins go: it keeps a cookie and sends what its page would send along.
+
+And what tests of people share: making a user, changing one, asking by a key.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from tornado.httpclient import HTTPResponse
 
 from coordinator.http.identity import COOKIE, CSRF_HEADER
 
-from .house import House, Json, told
+from .house import PASSWORD, House, Json, told
 
 
 class Browser:
@@ -44,3 +47,16 @@ async def log_in(house: House, name: str, password: str) -> Browser:
     )
     told(response, 200)
     return Browser(house, response)
+
+
+async def add_user(house: House, name: str = "bob", role: str = "viewer") -> Browser:
+    await house.post("/users", {"name": name, "password": PASSWORD, "role": role}, 201)
+    return await log_in(house, name, PASSWORD)
+
+
+async def change(house: House, path: str, wish: Json) -> None:
+    told(await house.ask("PATCH", path, wish), 200)
+
+
+async def by(house: House, key: str, method: str, path: str) -> HTTPResponse:
+    return await house.ask(method, path, Authorization=f"Bearer {key}")

@@ -235,3 +235,14 @@ async def test_500_mb_pass_both_ways_in_bounded_memory(glancing: House, tmp_path
     assert back.split()[0] == sha256
     assert answer["file"]["size_bytes"] == LARGE_BYTES
     assert highest - before < RSS_GROWTH_MAX_BYTES
+
+
+async def test_who_added_and_removed_a_file_is_kept(house: House) -> None:
+    sha256 = await house.upload()
+    await house.upload()
+    told(await house.ask("DELETE", f"/files/{sha256}"), 200)
+    lines = (await house.get("/history?kind=file_added,file_removed"))["history"]
+    assert [(line["kind"], line["who"], line["text"]) for line in lines] == [
+        ("file_removed", "key:test", sha256),
+        ("file_added", "key:test", f"tile_pla.gcode {sha256}"),
+    ]

@@ -14,9 +14,11 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from coordinator.http.live import OWNER_CLIENTS_MAX, QUEUE_MAX, Client
+from coordinator.http.socket import CLOSE_LOGGED_OUT
 from moonraker_component.wire import Telemetry
 
-from .house import DEADLINE_S, House, eventually
+from .browser import log_in
+from .house import ADMIN, DEADLINE_S, PASSWORD, House, eventually, told
 
 Message = dict[str, Any]
 
@@ -105,6 +107,55 @@ async def test_pages_of_others_may_not_listen(house: House, headers: dict[str, s
         async with listening(house, **headers):
             pass
     assert refused.value.code == 403
+
+
+async def test_nobody_may_not_listen(house: House) -> None:
+    for proof in ("", "Bearer mf_no"):
+        with pytest.raises(HTTPClientError) as refused:
+            async with listening(house, Authorization=proof):
+                pass
+        assert refused.value.code == 401
+
+
+@pytest.mark.parametrize("origin", ["", "http://127.0.0.1:1"])
+async def test_a_session_listens_for_its_own_pages_alone(house: House, origin: str) -> None:
+    """Programs send no Origin, and programs have keys."""
+    ann = await log_in(house, ADMIN, PASSWORD)
+    proof = {"Authorization": "", "Cookie": ann.headers["Cookie"]}
+    with pytest.raises(HTTPClientError) as refused:
+        async with listening(house, **proof, **({"Origin": origin} if origin else {})):
+            pass
+    assert refused.value.code == 403
+    async with listening(house, **proof, Origin=house.url) as connection:
+        assert (await read(connection))["type"] == "snapshot"
+
+
+async def test_the_feed_ends_with_the_session_or_key_that_opened_it(house: House) -> None:
+    ann = await log_in(house, ADMIN, PASSWORD)
+    made = await house.post("/keys", {"name": "watcher", "role": "viewer"}, 201)
+    by_key = {"Authorization": f"Bearer {made['secret']}"}
+    by_session = {"Authorization": "", "Cookie": ann.headers["Cookie"], "Origin": house.url}
+    async with (
+        listening(house, **by_session) as session,
+        listening(house, **by_key) as key,
+        listening(house) as other,
+    ):
+        for connection in (session, key, other):
+            await read(connection)
+        told(await ann.ask("POST", "/logout"), 200)
+        await closed(session)
+        told(await house.ask("DELETE", f"/keys/{made['key']['id']}"), 200)
+        await closed(key)
+        await house.post("/printers", {"id": "p"}, 201)
+        await until(other, "printers", id="p")
+
+
+async def closed(connection: WebSocketClientConnection) -> None:
+    """Read to the end, which says why."""
+    async with asyncio.timeout(DEADLINE_S):
+        while await connection.read_message() is not None:
+            pass
+    assert connection.close_code == CLOSE_LOGGED_OUT
 
 
 def test_a_client_that_does_not_read_is_dropped() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from coordinator.engine import EngineBusy
 from coordinator.http.base import JSON_BYTES_MAX, methods_of
+from coordinator.http.headers import HEADERS
 from coordinator.http.operations import operation_of, role_needed
 from coordinator.http.routes import BASE, ROUTES
 from coordinator.ports import StoreError
@@ -155,3 +156,24 @@ async def test_the_page_is_served_with_its_policy(house: House) -> None:
         house.url + "/static/../templates/farm.html", raise_error=False
     )
     assert outside.code in (403, 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "proof"),
+    [
+        ("/", True), ("/login", False), ("/static/door.js", False), ("/api/v1/farm", True),
+        ("/api/v1/farm", False), ("/api/v1/nothing", True), ("/nothing", False),
+        ("/static/nothing", False), ("/api/v1/live", False),
+    ],
+)  # fmt: skip
+async def test_every_answer_tells_browsers_what_not_to_do(
+    house: House, path: str, proof: bool
+) -> None:
+    headers = house.bearer if proof else {}
+    answer = await house._client.fetch(house.url + path, headers=headers, raise_error=False)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "Server" not in answer.headers
+    assert "Strict-Transport-Security" not in answer.headers

@@ -36,8 +36,8 @@ async function send(form) {
   });
   if (answer.ok) return "";
   if (answer.status === 401) return "Name or password is wrong.";
-  const told = await answer.json();
-  return String(told.error);
+  const told = String((await answer.json()).error);
+  return `${told.charAt(0).toUpperCase()}${told.slice(1)}.`;
 }
 
 /** @param {HTMLFormElement} form */

@@ -1,0 +1,1 @@
+"""Tests of coordinator/people: the pure rules, and the hashing of passwords."""
