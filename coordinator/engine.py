@@ -319,6 +319,7 @@ class Engine:
         await self._publish(plan, now)
         for listener in self.listeners:
             listener(plan)
+        self.farm.forget_finished(plan)
 
     def _log_notes(self, notes: tuple[str, ...], now_s: float) -> None:
         """Each once as long as it keeps coming, and a few a minute: hosts may invent new ones."""

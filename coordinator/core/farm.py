@@ -1,7 +1,7 @@
 """The farm as one value: what is known, a draft of changes on it, and the plan that results.
 
 Owns the indexes (who lives on a printer, what waits of a job) and the rule that nobody changes
-the farm but `Farm.apply`, which the engine calls after it has committed the plan. Core functions
+the farm but its own methods, which the engine calls after it has committed a plan. Core functions
 take a `Draft`, read through it and put new rows into it; the farm below stays as it was.
 """
 
@@ -148,7 +148,7 @@ class LastRound(Struct, frozen=True):
 
 
 class Farm:
-    """Everything the core decides from, with its indexes. Changed by `apply` and `forget` alone.
+    """Everything the core decides from, with its indexes. Changed by its own methods alone.
 
     `last_round` is None where the next round has to look at everything. `offered`: free printers
     as they were when every waiting job was found not to fit them.
@@ -231,6 +231,27 @@ class Farm:
             else:
                 self.offered.pop(printer, None)
         self.last_round = draft.this_round
+
+    def forget_finished(self, plan: Plan) -> None:
+        """Drop the jobs that this committed plan has finished, once nothing holds a printer.
+
+        All of a job goes at once: what a host still says of an attempt of it then names a copy that
+        is unknown here, and changes nothing (reports.py). The same is not loaded at a start.
+        """
+        touched = {attempt.job for attempt in plan.attempts.values()}
+        for job_id in touched.union(plan.jobs):
+            copies = self.copies_of.get(job_id, ())
+            job = self.jobs.get(job_id)
+            if job is None or not job.finished or any(c in self.live_of for c in copies):
+                continue
+            for copy_id in copies:
+                for attempt_id in self.tries_of.pop(copy_id, ()):
+                    del self.attempts[attempt_id]
+                del self.copies[copy_id]
+            self.copies_of.pop(job_id, None)
+            self.waiting_of.pop(job_id, None)
+            self.back_of.pop(job_id, None)
+            del self.jobs[job_id]
 
 
 class Draft:

@@ -81,9 +81,16 @@ class SettleHandler(ApiHandler):
     async def post(self, attempt_id: str) -> None:
         """Say how an attempt ended of which its host says nothing. The printer is free then."""
         outcome, who = self.body(SettleOrder).outcome, self.who
-        attempt = await self.services.engine.ask(
-            lambda draft, now: requests.settle(draft, attempt_id, outcome, who, now)
-        )
+        try:
+            attempt = await self.services.engine.ask(
+                lambda draft, now: requests.settle(draft, attempt_id, outcome, who, now)
+            )
+        except NotFound:
+            # The farm remembers what is not finished; the store remembers all.
+            stored = await attempt_of(self, attempt_id)
+            raise requests.Conflict(
+                f"attempt {attempt_id} has already ended: {stored.outcome.value}"
+            ) from None
         await answer_attempt(self, attempt)
 
 

@@ -104,14 +104,11 @@ class JobsHandler(ApiHandler):
         reads = self.services.store.reads
         page = await reads.list_jobs(asked.filter(), asked.sort, asked.limit, asked.cursor)
         farm = self.services.engine.farm
-        stored = await reads.copy_counts([job.id for job in page.jobs if job.id not in farm.jobs])
+        # Counted before the store is asked: meanwhile a job may finish and be forgotten.
+        live = {job.id: live_counts(farm, job.id) for job in page.jobs if job.id in farm.jobs}
+        stored = await reads.copy_counts([job.id for job in page.jobs if job.id not in live])
         views = [
-            job_view(
-                job,
-                live_counts(farm, job.id)
-                if job.id in farm.jobs
-                else stored_counts(stored.get(job.id, {})),
-            )
+            job_view(job, live.get(job.id) or stored_counts(stored.get(job.id, {})))
             for job in page.jobs
         ]
         self.answer(JobsAnswer(jobs=views, cursor=page.cursor))
@@ -266,7 +263,7 @@ async def act(handler: ApiHandler, job_id: str, change: Callable[[Draft, Now], J
         raise requests.Conflict(
             f"job {job_id} is {stored.state}: nothing can be changed of a finished job"
         ) from None
-    handler.answer(JobAnswer(job=known_view(services, job)))
+    handler.answer(JobAnswer(job=await view_of(services, job)))
 
 
 def known_view(services: Services, job: Job) -> JobView:
@@ -300,12 +297,11 @@ async def _placed(services: Services, job: Job) -> list[Placed]:
     """Copies that a printer has now, with what was written down when it was chosen."""
     farm = services.engine.farm
     live = [farm.attempts[id_] for id_ in farm.live_on.values()]
+    numbers = {a.id: farm.copies[a.copy].number for a in live if a.job == job.id}
     lines = await services.store.reads.list_history(
         HistoryFilter(job=job.id, kinds=("attempt_assigned",)), HISTORY_MAX
     )
     told = {entry.line.attempt: entry.line.text for entry in lines.entries}
     return [
-        Placed(farm.copies[a.copy].number, a.id, a.printer, told.get(a.id, ""))
-        for a in live
-        if a.job == job.id
+        Placed(numbers[a.id], a.id, a.printer, told.get(a.id, "")) for a in live if a.id in numbers
     ]

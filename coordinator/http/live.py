@@ -84,8 +84,9 @@ class Live:
         self._services = services
         self._sequence = 0
         self._clients: set[Client] = set()
-        self._jobs: set[str] = set()
-        self._attempts: set[str] = set()
+        self._jobs: dict[str, JobView | None] = {}
+        self._finished: dict[str, JobView] = {}
+        self._attempts: dict[str, AttemptView] = {}
         self._printers: set[str] = set()
         self._told: dict[str, PrinterView] = {}
         self._told_farm: FarmView | None = None
@@ -129,31 +130,41 @@ class Live:
     def snapshot(self) -> Snapshot:
         """Everything as it is now; what is told after it is told against it."""
         farm, now = self._services.engine.farm, self._now()
-        finished = sorted(
-            (job for job in farm.jobs.values() if job.finished),
-            key=lambda job: job.finished_at or 0.0,
-        )[-FINISHED_MAX:]
-        jobs = [job for job in farm.jobs.values() if not job.finished] + finished
+        known = {job.id: job_view(job, live_counts(farm, job.id)) for job in farm.jobs.values()}
+        finished = {**self._finished, **{j.id: j for j in known.values() if j.finished_at}}
+        last = sorted(finished.values(), key=lambda job: job.finished_at or 0.0)[-FINISHED_MAX:]
         self._told = {p.id: printer_view(farm, p, now) for p in farm.printers.values()}
         self._told_farm = farm_view(self._services, self._told.values())
         return Snapshot(
             sequence=self._sequence,
             at=now.wall_s,
             farm=self._told_farm,
-            jobs=[job_view(job, live_counts(farm, job.id)) for job in jobs],
+            jobs=[job for job in known.values() if not job.finished_at] + last,
             printers=list(self._told.values()),
             attempts=[self._attempt(id_) for id_ in farm.live_on.values()],
             readings=[readings.shown(told) for told in self._readings.values()],
         )
 
     def _note(self, plan: Plan) -> None:
-        """A round was committed: remember which views it may have changed."""
+        """A round was committed: remember which views it may have changed.
+
+        Finished jobs and attempts are looked at now, for the farm may forget them right after.
+        """
+        farm = self._services.engine.farm
+        touched = {copy.job for copy in plan.copies.values()}
+        touched.update(attempt.job for attempt in plan.attempts.values())
+        jobs: dict[str, JobView | None] = dict.fromkeys(touched.union(plan.jobs))
+        for job_id in jobs:
+            if farm.jobs[job_id].finished:
+                view = job_view(farm.jobs[job_id], live_counts(farm, job_id))
+                self._finished.pop(job_id, None)
+                self._finished[job_id] = jobs[job_id] = view
+        while len(self._finished) > FINISHED_MAX:
+            del self._finished[next(iter(self._finished))]
         if not self._clients:
             return
-        self._jobs.update(plan.jobs)
-        self._jobs.update(copy.job for copy in plan.copies.values())
-        self._attempts.update(plan.attempts)
-        self._jobs.update(attempt.job for attempt in plan.attempts.values())
+        self._jobs.update(jobs)
+        self._attempts.update({id_: self._attempt(id_) for id_ in plan.attempts})
         self._printers.update(attempt.printer for attempt in plan.attempts.values())
         self._printers.update(plan.printers, plan.contacts)
         if plan.durable:
@@ -179,11 +190,10 @@ class Live:
         """What has changed since the last message; None if nothing has."""
         farm, now = self._services.engine.farm, self._now()
         jobs = [
-            job_view(job, live_counts(farm, job.id))
-            for job_id in sorted(self._jobs)
-            if (job := farm.jobs.get(job_id)) is not None
+            view or job_view(farm.jobs[job_id], live_counts(farm, job_id))
+            for job_id, view in sorted(self._jobs.items())
         ]
-        attempts = [self._attempt(id_) for id_ in sorted(self._attempts) if id_ in farm.attempts]
+        attempts = [view for _, view in sorted(self._attempts.items())]
         printers = self._changed_printers(now)
         fresh = self._due_readings(now)
         told = farm_view(self._services, self._told.values())

@@ -55,7 +55,13 @@ def test_what_no_page_shows_is_not_sent() -> None:
 
 
 def test_what_a_page_shows_is_sent() -> None:
-    for change in ({"progress": 0.13}, {"layer": 8}, {"left_s": 3_200.0}, {"heaters": {}}):
+    changes: tuple[dict[str, object], ...] = (
+        {"progress": 0.13},
+        {"layer": 8},
+        {"left_s": 3_200.0},
+        {"heaters": {}},
+    )
+    for change in changes:
         assert worth_sending(shown(TOLD), shown(later(2, **change)))
 
 
