@@ -7,6 +7,7 @@ not print.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -78,15 +79,23 @@ class NotDone(CliError):
 
 
 class Client:
-    """One coordinator at `url`, asked with an API key (empty: as nobody)."""
+    """One coordinator at `url`, asked with an API key (empty: as nobody).
 
-    def __init__(self, url: str, key: str = "") -> None:
+    `ca`: a file by which https is verified; empty: public CAs.
+    """
+
+    def __init__(self, url: str, key: str = "", ca: str = "") -> None:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise Usage(f"--url {url!r}: must begin with http:// or https://")
         self._session = requests.Session()
         # A proxy of the environment is for the world outside, not for this machine.
         self._session.trust_env = False
+        self.ca = ca
+        if ca:
+            if not os.access(ca, os.R_OK):
+                raise Usage(f"--ca {ca!r}: a file that can be read")
+            self._session.verify = ca
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._session.headers.update(self.headers)
 
@@ -165,6 +174,12 @@ class Client:
         how["allow_redirects"] = False  # a key is for the address it was given for
         try:
             response = self._session.request(method, f"{self.url}/api/v1{path}", **how)
+        except requests.exceptions.SSLError as error:
+            raise Unreachable(
+                f"the certificate of {self.url} cannot be verified ({_reason(error)}); the farm's"
+                " own CA is trust/ca.pem of its data folder: copy it here by a way that you trust,"
+                " and name it by --ca or MOONFLEET_CA"
+            ) from error
         except requests.RequestException as error:
             raise Unreachable(
                 f"no coordinator answers at {self.url} ({_reason(error)}); is it running? "
@@ -201,4 +216,8 @@ def _reason(error: requests.RequestException) -> str:
     cause: BaseException = error
     while cause.__context__ is not None:
         cause = cause.__context__
-    return getattr(cause, "strerror", None) or type(cause).__name__
+    return (
+        getattr(cause, "verify_message", None)
+        or getattr(cause, "strerror", None)
+        or type(cause).__name__
+    )

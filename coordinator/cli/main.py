@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     url = getattr(args, "url", None) or os.environ.get("MOONFLEET_URL") or DEFAULT_URL
     run: Run = args.run
     try:
-        run(Client(url, key_for(url, getattr(args, "key_file", None))), args, output)
+        ca = str(getattr(args, "ca", None) or os.environ.get("MOONFLEET_CA") or "")
+        run(Client(url, key_for(url, getattr(args, "key_file", None)), ca), args, output)
     except CliError as error:
         return output.fail(error)
     except KeyboardInterrupt:
@@ -57,6 +58,10 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument(
         "--key-file", type=Path, metavar="FILE",
         help="holds the API key (else MOONFLEET_KEY, else that of `moonfleet login`)",
+    )  # fmt: skip
+    shared.add_argument(
+        "--ca", type=Path, metavar="FILE",
+        help="verifies the coordinator's certificate (else MOONFLEET_CA, else the system's CAs)",
     )  # fmt: skip
     top = argparse.ArgumentParser(
         prog="moonfleet", description="Many Klipper printers, one queue.", parents=[shared]

@@ -44,7 +44,7 @@ def logout(client: Client, args: argparse.Namespace, output: Output) -> None:
     key = keyring.kept(client.url)
     if not key:
         raise Refused(f"no key is kept for {client.url}")
-    mine = Client(client.url, key)
+    mine = Client(client.url, key, client.ca)
     revoked = True
     try:
         mine.delete(f"/keys/{mine.get('/me')['me']['key']}")
@@ -124,7 +124,7 @@ def new_password() -> str:
 @contextlib.contextmanager
 def _session(client: Client, path: str, name: str, password: str) -> Iterator[Client]:
     """Log in for a moment, as a browser does, and without any key that is there already."""
-    page = Client(client.url)
+    page = Client(client.url, ca=client.ca)
     answer = page.post(path, {"name": name, "password": password})
     with page.as_page({CSRF_HEADER: answer["csrf"], "Origin": client.url}):
         yield page

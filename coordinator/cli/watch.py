@@ -73,7 +73,9 @@ async def _watch(client: Client, job_id: str, output: Output) -> None:
     while True:
         address = client.url.replace("http", "ws", 1) + "/api/v1/live"
         try:
-            request = HTTPRequest(address, headers=client.headers, connect_timeout=5)
+            request = HTTPRequest(
+                address, headers=client.headers, connect_timeout=5, ca_certs=client.ca or None
+            )
             connection = await websocket_connect(request)
         except Exception as error:  # refused, no route, no such host: all mean "not there"
             output.progress(f"no coordinator at {client.url} ({error}); trying again")

@@ -131,6 +131,7 @@ class Keeper:
         except OSError as error:
             raise TrustError(f"network: {error.filename}: {error.strerror}") from error
         if seen == self._seen:
+            own_certificate.warn_of_end(files[0], self._now())
             return ""
         ca_pem = own_certificate.ca_of(files[0], self._wanted.ca)
         names = own_certificate.check(*files, ca_pem, self._now())

@@ -6,8 +6,9 @@ will be given: what a host would find, the start finds first.
 
 from __future__ import annotations
 
+import logging
 import ssl
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -17,6 +18,9 @@ from coordinator.trust.authority import TrustError, read_certificates
 from coordinator.trust.certificates import Names, names_in
 from coordinator.trust.contexts import server_context
 
+log = logging.getLogger("moonfleet.trust")
+
+WARN_BEFORE = timedelta(days=7)
 STEPS_MAX = 20
 """Flights of a handshake: TLS needs four at most."""
 
@@ -52,6 +56,13 @@ def ca_of(certificate: Path, ca: str) -> bytes:
         read_certificates(path)
         return path.read_bytes()
     return read_certificates(certificate)[-1].public_bytes(serialization.Encoding.PEM)
+
+
+def warn_of_end(certificate: Path, now: datetime) -> None:
+    """Say in the log when whoever renews it should have done so."""
+    left = read_certificates(certificate)[0].not_valid_after_utc - now
+    if left < WARN_BEFORE:
+        log.warning("network.certificate %s ends in %d days", certificate, max(0, left.days))
 
 
 def _check_key(leaf: x509.Certificate, certificate: Path, path: Path) -> None:

@@ -6,6 +6,7 @@ Mosquitto and Tornado are real; they listen on 127.0.0.1.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import ssl
 from pathlib import Path
@@ -17,8 +18,10 @@ import requests
 from paho.mqtt.enums import CallbackAPIVersion
 
 from coordinator.app import Coordinator
+from coordinator.bus import BrokerAddress, MqttBus
 from coordinator.config import load
 from coordinator.trust.authority import Authority, utc_now
+from tests.cli.test_cli import ended, start
 
 from .conftest import OPTIONS, by_farm, ca_path, served, shake_hands, until
 
@@ -163,3 +166,54 @@ async def test_without_an_address_there_is_no_door(tmp_path: Path) -> None:
         ]
         assert not farm.keeper.certificate_path.exists()
         assert (farm.data_dir / "trust" / "ca.pem").exists()
+
+
+# paho leaves the socket of a handshake that failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
+async def test_a_broker_of_ones_own_is_verified_by_name_and_ca(
+    farm: Coordinator, tmp_path: Path
+) -> None:
+    """The farm's broker stands for the user's; the bus is that of another coordinator."""
+    login = json.loads((farm.data_dir / "broker/secrets.json").read_text())
+    Authority(tmp_path / "stranger").open(utc_now())
+    stranger_ca = tmp_path / "stranger" / "ca.pem"
+
+    async def bus(host: str, ca: Path) -> MqttBus:
+        address = BrokerAddress(
+            host,
+            farm.mqtt_tls_port,
+            "moonfleet-coordinator",
+            login["moonfleet-coordinator"],
+            str(ca),
+        )
+        made = MqttBus(address, "test")
+        await made.start()
+        return made
+
+    good = await bus("localhost", ca_path(farm))
+    try:
+        await until(lambda: good.connected, "the bus to be connected by TLS")
+    finally:
+        await good.stop()
+    # Linux takes 0.0.0.0 for itself, and no certificate is for it.
+    for host, ca in (("localhost", stranger_ca), ("0.0.0.0", ca_path(farm))):
+        bad = await bus(host, ca)
+        try:
+            await until(lambda bad=bad: bad._said, "the refusal to be told")  # type: ignore[misc]
+            assert "certificate verify failed" in bad._said["broker"]
+            assert not bad.connected
+        finally:
+            await bad.stop()
+            del bad
+            gc.collect()
+
+
+async def test_the_command_line_verifies_by_the_farms_ca(farm: Coordinator) -> None:
+    url = f"https://localhost:{farm.https_port}"
+    asked = await ended(await start(url, "farm", MOONFLEET_CA=str(ca_path(farm))))
+    assert asked.code == 6, asked.errors  # it was answered: nobody is logged in
+    asked = await ended(await start(url, "farm"))
+    assert asked.code == 3
+    assert "--ca" in asked.errors
+    asked = await ended(await start(url, "--ca", "/nowhere", "farm"))
+    assert asked.code == 2
