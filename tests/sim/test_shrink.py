@@ -11,7 +11,7 @@ from klipper_extras import rules
 from tests.sim import __main__ as runner
 from tests.sim.invariants import breaches_of
 from tests.sim.play import run
-from tests.sim.scenario import Fault, draw
+from tests.sim.scenario import Fault, Scenario, Wish, draw
 from tests.sim.shrink import as_test, first_breach, minimal, shrink
 
 
@@ -38,54 +38,61 @@ def test_the_search_has_a_bound() -> None:
     assert len(tries) == 7
 
 
-def without_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule is gone: Klipper starts whatever it was once asked for."""
-    refuse = rules.refuse_start
-
-    def late(ask: rules.Ask, now_s: float, *rest: object) -> object:
-        return refuse(ask._replace(deadline_boottime_s=1e12), now_s, *rest)
-
-    monkeypatch.setattr(rules, "refuse_start", late)
+NEEDED = "cut"
 
 
-def broken_seed() -> int:
-    """Of a farm whose network alone is too quick to make a start late."""
-    quick = (seed for seed in range(1_000) if draw(seed).delay_max_s <= 1.0)
-    return next(seed for seed in quick if first_breach(draw(seed)) == "starts_under_a_lease")
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> tuple[Scenario, pytest.MonkeyPatch]:
+    """A farm without fences: a cut host prints on while its copy is printed elsewhere."""
+    calm = replace(
+        draw(0, "fence"), hosts=2, wishes=(Wish(0.0, 1, "fence"),), faults=(),
+        drop=0.0, double=0.0, delay_max_s=0.3,
+    )  # fmt: skip
+    (start,) = run(calm).history.of("started")
+    at_s = start.at_s - 1_000.0 + 1.0
+    noise = [Fault(at_s + n, kind, start.host, 1.0, 0.5) for n, kind in enumerate(
+        ("wall_clock", "job_move", "backup", "stale_clear", "broker", "disk_full", "macro")
+    )]  # fmt: skip
+    needed = Fault(at_s, NEEDED, start.host, 120.0)
+    monkeypatch.setattr(rules, "is_expired", lambda *_: False)
+    return replace(calm, faults=(*noise[:4], needed, *noise[4:])), monkeypatch
 
 
-def test_a_broken_promise_is_shrunk_to_a_minimal_list_of_faults(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_broken_promise_is_shrunk_and_written_down_as_a_test(
+    broken: tuple[Scenario, pytest.MonkeyPatch],
 ) -> None:
-    without_deadline(monkeypatch)
-    scenario = draw(broken_seed())
-    shrunk = shrink(scenario, "starts_under_a_lease")
-    assert 0 < len(shrunk.faults) < len(scenario.faults)
-    for fault in shrunk.faults:
-        assert not any("starts_under_a_lease" in b for b in breaches_of(run(shrunk.without(fault))))
-    written = as_test(shrunk, "starts_under_a_lease")
-    names: dict[str, Any] = {"Fault": Fault, "draw": draw, "replace": replace, "run": run}
+    scenario, patched = broken
+    assert first_breach(scenario) == "fence_holds"
+    shrunk = shrink(scenario, "fence_holds")
+    assert [fault.kind for fault in shrunk.faults] == [NEEDED]
+    written = as_test(shrunk, "fence_holds")
+    # As written it is drawn from the seed alone; here the farm is smaller than the seed's.
+    names: dict[str, Any] = {"Fault": Fault, "replace": replace, "run": run}
+    names["draw"] = lambda *_: shrunk
     exec(written, names | {"breaches_of": breaches_of}, names)
-    kept = names[written.split()[1].partition("(")[0]]
+    kept = names["test_seed_0_fence_fence_holds"]
     kept.__globals__.update(names)
     with pytest.raises(AssertionError):
         kept()
-    monkeypatch.undo()
+    patched.undo()
     kept()
 
 
 def test_the_command_tells_the_first_violation_and_how_to_replay_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    broken: tuple[Scenario, pytest.MonkeyPatch],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    without_deadline(monkeypatch)
-    seed = broken_seed()
-    assert runner.main(["--seeds", "1", "--seed", str(seed), "--processes", "1"]) == 1
+    scenario, patched = broken
+    patched.setattr(runner, "draw", lambda *_: scenario)
+    patched.setattr(runner, "run", lambda *_: run(scenario))
+    assert runner.main(["--seeds", "1", "--seed", "0", "--processes", "1"]) == 1
     told = capsys.readouterr().out
-    assert f"seed {seed} breaks starts_under_a_lease" in told
-    assert f"replay: ./install.sh sim --seeds 1 --seed {seed}" in told
+    assert "seed 0 breaks fence_holds" in told
+    assert "1 faults are needed" in told
+    assert "replay: ./install.sh sim --seeds 1 --seed 0" in told
     assert "violations: 1" in told.splitlines()[-1]
-    monkeypatch.undo()
-    assert runner.main(["--seeds", "1", "--seed", str(seed), "--processes", "1"]) == 0
+    patched.undo()
+    assert runner.main(["--seeds", "1", "--seed", "0", "--processes", "1"]) == 0
     assert "violations: 0" in capsys.readouterr().out.splitlines()[-1]
 
 

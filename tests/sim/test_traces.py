@@ -1,18 +1,20 @@
 """The traces that the rules of one print were written against, by number, one test each.
 
 Played by hand on the product's own decisions: `Story` is a host, `Bench` a coordinator, rules.py
-the Klipper section. Traces of the engine's loop (17, 21) and of real disks and processes (15) have
-their tests beside the parts: tests/engine and tests/klipper.
+the Klipper section; where the engine's loop is what the trace is about (17, 21), a whole farm with
+the faults of the trace and no others. Real disks and processes (15) have tests beside the parts.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 from msgspec.structs import replace
 
 from coordinator.core.attempts import State
 from coordinator.core.jobs import Policy
 from klipper_extras import rules
-from moonraker_component import decisions
+from moonraker_component import decisions, wire
 from moonraker_component.attempt import Feed, Pause, Resume, Start
 from moonraker_component.wire import Command, CommandKind, Outcome, Phase, Want
 from tests.component.build import (
@@ -27,6 +29,11 @@ from tests.component.build import (
     record,
 )
 from tests.core.build import DEFAULT_POLICY, Bench
+from tests.sim.coordinators import TURN_S, SimCoordinator
+from tests.sim.invariants import breaches_of
+from tests.sim.play import run
+from tests.sim.scenario import Fault, Wish, draw
+from tests.sim.world import World
 
 FENCE = Policy(offline_grace_s=300.0, fence=True)
 
@@ -284,6 +291,27 @@ def test_trace_16_a_restored_backup_is_noticed_and_starts_no_id_twice() -> None:
     assert bench.on(other) is None
 
 
+def played(kind: str, *faults: Fault) -> World:
+    """A farm to which nothing else happens; every promise is kept in it."""
+    wishes = (Wish(0.0, 1, kind),)
+    calm = dataclasses.replace(draw(0, kind), drop=0.0, double=0.0, delay_max_s=0.3)
+    world = run(dataclasses.replace(calm, wishes=wishes, faults=faults))
+    assert breaches_of(world) == []
+    return world
+
+
+def test_trace_17_a_coordinator_that_was_away_loses_nothing_of_the_farm_at_once() -> None:
+    """Away for longer than the grace, and back while the print of before still runs."""
+    away = Fault(at_s=10.0, kind="coordinator", length_s=46.0)
+    world = played("default", away)
+    (first,) = [e for e in world.history.of("started")][:1]
+    back_s = 1_000.0 + away.at_s + away.length_s
+    (ended,) = [e for e in world.history.of("ended") if e.attempt == first.attempt]
+    assert first.at_s < 1_000.0 + away.at_s < back_s < ended.at_s
+    assert not list(world.history.of("attempt_lost"))
+    assert first.attempt in {e.attempt for e in world.history.of("accepted")}
+
+
 def test_trace_18_hosts_decide_nothing_from_presence() -> None:
     """What a host decides has no place for a beacon, a will or an online."""
     heard = [name for name in dir(decisions) if name.startswith("on_")]
@@ -307,3 +335,32 @@ def test_trace_20_a_late_emergency_stop_does_not_hit_the_next_print() -> None:
     assert decisions.refuse_command(story.host, stop, story.now_s + LEASE_S) != ""
     again = replace(stop, attempt=OTHER)
     assert decisions.refuse_command(story.host, again, story.now_s) != ""
+
+
+def test_trace_21_a_superseded_coordinator_with_nothing_to_commit_renews_no_lease() -> None:
+    """It hears no beacon of the other: only its own confirming of the term tells it."""
+    world = World(dataclasses.replace(draw(0, "rivals"), faults=(), drop=0.0, double=0.0))
+    echoed: list[tuple[float, int]] = []
+    say = world.network.desired
+
+    def deaf_to_others(payload: bytes) -> None:
+        """Of the beacons that it is sent, the first one hears its own."""
+        if b'"term":1,' in payload:
+            hear(payload)
+
+    def listen(coordinator: SimCoordinator, printer: str, payload: bytes) -> None:
+        echoed.append((world.now_s, wire.decode(wire.Desired, payload).term))
+        say(coordinator, printer, payload)
+
+    (old,) = world.coordinators
+    hear = old.hear_beacon
+    old.hear_beacon = deaf_to_others  # type: ignore[method-assign]
+    world.network.desired = listen  # type: ignore[method-assign]
+    world.at(30.3, lambda: world.start_coordinator(world.store))
+    world.play()
+    assert breaches_of(world) == []
+    (stood_down,) = world.history.of("stood_down")
+    reigns_s = [e.at_s for e in world.history.of("reign")]
+    assert "term 1 is over" in stood_down.text
+    assert stood_down.at_s - reigns_s[-1] <= TURN_S
+    assert {term for at_s, term in echoed if at_s > reigns_s[-1]} == {2}

@@ -31,7 +31,10 @@ AFTER_S = 150.0
 
 
 class World:
-    """Plays one scenario. `healed`: the faults are over, and everything has to come to its end."""
+    """Plays one scenario. `healed`: the faults are over, and everything has to come to its end.
+
+    `restored`: an older database has been put back; `beside`: another one has reigned beside.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -41,6 +44,7 @@ class World:
         self.wall_offset_s = 0.0
         self.healed = False
         self.restored = False
+        self.beside = False
         self.backup: SimStore | None = None
         self.history = History()
         self.errors: list[str] = []
@@ -381,7 +385,7 @@ def _twin(world: World, fault: Fault) -> None:
     """A restored copy is started beside the original."""
     if world.backup is None:
         return
-    world.restored = True
+    world.restored = world.beside = True
     world.start_coordinator(world.backup.copy(f"twin{len(world.coordinators)}"))
 
 
