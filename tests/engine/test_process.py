@@ -191,7 +191,7 @@ def test_a_damaged_database_is_told_and_left_alone(tmp_path: Path) -> None:
     database = folder / "moonfleet.db"
     database.write_bytes(b"this is no database " * 100)
     code, said = refused(folder, "server.port=0", "mqtt.port=0")
-    assert code == 1
+    assert code == 4
     assert "database" in said
     assert "newest backup" in said
     assert database.read_bytes() == b"this is no database " * 100
