@@ -13,8 +13,8 @@ import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
+from coordinator.http import socket
 from coordinator.http.live import OWNER_CLIENTS_MAX, QUEUE_MAX, Client
-from coordinator.http.socket import CLOSE_LOGGED_OUT
 from moonraker_component.wire import Telemetry
 
 from .browser import log_in
@@ -130,7 +130,10 @@ async def test_a_session_listens_for_its_own_pages_alone(house: House, origin: s
         assert (await read(connection))["type"] == "snapshot"
 
 
-async def test_the_feed_ends_with_the_session_or_key_that_opened_it(house: House) -> None:
+async def test_the_feed_ends_with_the_session_or_key_that_opened_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "LOOK_S", 1e6)  # it is told, and does not have to look
     ann = await log_in(house, ADMIN, PASSWORD)
     made = await house.post("/keys", {"name": "watcher", "role": "viewer"}, 201)
     by_key = {"Authorization": f"Bearer {made['secret']}"}
@@ -150,12 +153,24 @@ async def test_the_feed_ends_with_the_session_or_key_that_opened_it(house: House
         await until(other, "printers", id="p")
 
 
+async def test_the_feed_ends_with_a_session_that_something_else_ended(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By time, or by a command that works on the data folder."""
+    monkeypatch.setattr(socket, "LOOK_S", 0.05)
+    ann = await log_in(house, ADMIN, PASSWORD)
+    async with listening(house, Authorization="", **ann.headers) as connection:
+        await read(connection)
+        house.clock.ahead_s = 31 * 86_400.0
+        await closed(connection)
+
+
 async def closed(connection: WebSocketClientConnection) -> None:
     """Read to the end, which says why."""
     async with asyncio.timeout(DEADLINE_S):
         while await connection.read_message() is not None:
             pass
-    assert connection.close_code == CLOSE_LOGGED_OUT
+    assert connection.close_code == socket.CLOSE_LOGGED_OUT
 
 
 def test_a_client_that_does_not_read_is_dropped() -> None:
