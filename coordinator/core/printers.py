@@ -83,6 +83,8 @@ def refusals(
         found.append(Reason("held", printer.hold))
     if printer.maintenance:
         found.append(Reason("maintenance", "in maintenance"))
+    if contact is not None and contact.flood_until_s > now_s:
+        found.append(Reason("flooding", "its host sends more messages than are taken"))
     report = printer.report
     if contact is None or report is None or contact.session != printer.session:
         found.append(Reason("offline", "not heard since the coordinator started"))
@@ -94,7 +96,5 @@ def refusals(
     if contact.rest_until_s > now_s:
         rest_s = contact.rest_until_s - now_s
         found.append(Reason("resting", f"a start came to nothing; tried again in {rest_s:.0f} s"))
-    if contact.flood_until_s > now_s:
-        found.append(Reason("flooding", "its host sends more messages than are taken"))
     found.extend(report.refusals)
     return tuple(found)
