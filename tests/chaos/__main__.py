@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -30,7 +31,11 @@ def main() -> int:
     parser.add_argument("--printers", type=int, default=PRINTERS_LEAST)
     parser.add_argument("--speed", type=float, default=15.0, help="times faster than real time")
     parser.add_argument("--every", type=float, default=4.0, help="seconds from fault to fault")
-    parser.add_argument("--run-dir", type=Path, help="a short path; a new folder by default")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        help="a short path, made anew; a new folder by default, kept if the farm broke its word",
+    )
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else secrets.randbelow(SEED_MAX)
     folder = args.run_dir or Path(tempfile.mkdtemp(prefix="mf-chaos-"))
@@ -44,7 +49,10 @@ def main() -> int:
     verdict = result.verdict
     for finding in verdict.findings:
         print(f"{finding.what}: {finding.copy} {finding.printer} {finding.text}")
-    print(f"in order: {result.timeline}")
+    if verdict.is_good and args.run_dir is None:
+        shutil.rmtree(folder)
+    else:
+        print(f"in order: {result.timeline}")
     line = {"chaos": "good" if verdict.is_good else "bad", "seed": seed, "minutes": args.minutes}
     print(json.dumps({**line, **verdict.figures, "faults": result.faults}), flush=True)
     return 0 if verdict.is_good else 1
