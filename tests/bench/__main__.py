@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from tests.bench import dispatch, fleet, schedule, start, transfer
+from tests.bench import dispatch, failover, fleet, restart, schedule, start, transfer
 
 BENCHES = {
     "dispatch": dispatch,
@@ -16,6 +16,8 @@ BENCHES = {
     "start": start,
     "schedule": schedule,
     "fleet": fleet,
+    "restart": restart,
+    "failover": failover,
 }
 
 

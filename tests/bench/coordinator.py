@@ -32,10 +32,10 @@ class BenchFailed(RuntimeError):
 class CoordinatorProcess:
     """`async with CoordinatorProcess(folder) as coordinator: ...`; it runs and answers then.
 
-    A folder that was used before is an existing farm.
+    A folder that was used before is an existing farm. `options`: more of its `--set`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...] = ()) -> None:
         self.mqtt_port, self.http_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.http_port}"
         self.base = f"{self.url}/api/v1"
@@ -44,7 +44,8 @@ class CoordinatorProcess:
         self._logging_in = asyncio.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "coordinator", "serve", "--data-dir", str(folder)]
-        for option in (f"server.port={self.http_port}", f"mqtt.port={self.mqtt_port}"):
+        ports = (f"server.port={self.http_port}", f"mqtt.port={self.mqtt_port}")
+        for option in (*ports, *options):
             command += ["--set", option]
         self.process = Child("coordinator", command, folder / "log", {}, REPO)
 

@@ -36,6 +36,22 @@ async def run_bench(name: str, *args: str) -> dict[str, Any]:
         ("dispatch", ("--printers=3", "--size-mb=0.1"), {"last_start_s", "first_start_s"}),
         ("transfer", ("--size-mb=3", "--rounds=2"), {"ratio_to_curl", "mb_s", "curl_mb_s"}),
         ("start", ("--runs=1",), {"first_200_s"}),
+        (
+            "fleet",
+            ("--printers=2", "--seconds=2", "--settle=1"),
+            {"printers", "cpu_percent", "rss_mb", "browser_kb_s"},
+        ),
+        (
+            "schedule",
+            ("--jobs=50", "--printers=10", "--rounds=2"),
+            {"cold_ms", "incremental_ms", "cold_10x_ms", "incremental_10x_ms"},
+        ),
+        ("restart", ("--finished=20", "--queued=10", "--runs=1"), {"ready_s"}),
+        (
+            "failover",
+            ("--lease=2",),
+            {"unstarted_moved_s", "lease_s", "printing_moved_s", "offline_grace_s"},
+        ),
     ],
 )
 async def test_the_last_line_tells_figures_and_references(
