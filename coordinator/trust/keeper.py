@@ -60,6 +60,7 @@ class Keeper:
         self._ca_pem = b""
         self._seen: tuple[tuple[int, int], ...] = ()
         self._also: set[str] = set()
+        self._found: frozenset[str] = frozenset()
         self.context: ssl.SSLContext = server_context()
         self.names: set[str] = set()
         """Names and addresses of this server as a Host header has them; changed in place."""
@@ -100,14 +101,16 @@ class Keeper:
         self._ca_pem = self._authority.pem
         if self._wanted.open:
             self._refresh()
-            self._load()
+            self._take()
 
     def _refresh(self) -> str:
         """Have a certificate that serves; why it is another than before, or empty."""
         return self._refresh_own() if self._wanted.certificate else self._refresh_ours()
 
-    def _load(self) -> None:
-        """Let HTTPS serve by it; on the loop's thread, for there the context is used."""
+    def _take(self) -> None:
+        """Let HTTPS serve by it and answer to its names; on the loop's thread, which uses both."""
+        self.names.update(self._found)
+        self.names.intersection_update(self._found)
         try:
             self.context.load_cert_chain(self.certificate_path, self.key_path)
         except (ssl.SSLError, OSError) as error:
@@ -116,7 +119,7 @@ class Keeper:
     def _refresh_ours(self) -> str:
         wanted = names_of([*self._wanted.names, *machine_names(), *self._addresses()])
         why = self._authority.ensure_server(wanted, self._now())
-        self._take_names(self._authority.server_names())
+        self._find(self._authority.server_names())
         if self._authority.ends_at - self._now() < WARN_BEFORE:
             log.warning(
                 "the farm's CA ends on %s: remove the folder trust/ of the data folder, restart,"
@@ -136,13 +139,11 @@ class Keeper:
         ca_pem = own_certificate.ca_of(files[0], self._wanted.ca)
         names = own_certificate.check(*files, ca_pem, self._now())
         self._ca_pem, self._seen = ca_pem, seen
-        self._take_names(names)
+        self._find(names)
         return "its file was replaced"
 
-    def _take_names(self, names: Names) -> None:
-        kept = names.texts | set(self._wanted.names) | self._also
-        self.names.update(kept)
-        self.names.intersection_update(kept)
+    def _find(self, names: Names) -> None:
+        self._found = names.texts | set(self._wanted.names) | self._also
 
     async def run(self, told: Callable[[], Awaitable[None]], every_s: float = LOOK_S) -> None:
         """Look after it for ever; `told` is awaited when listeners have to load it again."""
@@ -155,7 +156,7 @@ class Keeper:
         try:
             why = await asyncio.to_thread(self._refresh)
             if why:
-                self._load()
+                self._take()
         except (TrustError, OSError) as error:
             log.error("the certificate of the doors could not be renewed: %s", error)
             return

@@ -66,8 +66,11 @@ take_paired() {
     id=$(paired_id "$1")
     MQTT_USERNAME=$id
     # Empty where the user runs the broker: then the one that was given or is there stays.
-    if [ -s "$PAIRED/$id.password" ] && [ -n "$(<"$PAIRED/$id.password")" ]; then
+    if [ -n "$(<"$PAIRED/$id.password")" ]; then
         MQTT_PASSWORD=$(<"$PAIRED/$id.password")
+    elif [ -z "$MQTT_PASSWORD" ] && [ ! -f "$(password_path "$1")" ]; then
+        say "the broker is not the farm's: make the account $id there, then give its password here:\
+ ./install.sh host --instance ${INST_NAME[$1]} --mqtt-password-file FILE"
     fi
     MQTT_TLS_CA=-
     if [ -f "$PAIRED/ca.pem" ]; then

@@ -260,3 +260,39 @@ async def test_a_wrong_clock_is_told_with_both_times(
     assert status == 1
     assert "this computer's clock says" in said
     assert "the coordinator's says" in said
+
+
+async def test_where_the_user_runs_the_broker_only_the_password_is_left_to_give(
+    host: Host, tmp_path: Path, password_file: Path
+) -> None:
+    """The farm of a broker that is not its own: that of another farm stands for it."""
+    async with Coordinator(load(None, [*OPTIONS, *CHEAP_HASHES]), tmp_path / "b") as other:
+        secrets = json.loads(content(other.data_dir / "broker" / "secrets.json"))
+        mine = (
+            "mqtt.host=localhost",
+            f"mqtt.port={other.mqtt_tls_port}",
+            f"mqtt.tls_ca={other.data_dir / 'trust' / 'ca.pem'}",
+            "mqtt.username=moonfleet-coordinator",
+            f"mqtt.password={secrets['moonfleet-coordinator']}",
+        )
+        config = load(None, [*OPTIONS, *CHEAP_HASHES, *mine])
+        async with Coordinator(config, tmp_path / "farm") as coordinator:
+            url = f"http://127.0.0.1:{coordinator.http_port}"
+            key = await asyncio.to_thread(Login(tmp_path).key, url)
+            farm = Farm(coordinator, key)
+            order = ("--printer-id", "left", "--coordinator", farm.url, "--code", await farm.code())
+            status, said = await install(host, *order)
+            assert status == 0, said
+            assert "make the account left there" in said
+            status, said = await install(host, "--mqtt-password-file", str(password_file))
+            assert status == 0, said
+            files = files_of(host, "printer_data")
+            told = options(files["conf"])
+            assert told["mqtt_port"] == str(other.mqtt_tls_port)
+            assert told["coordinator_url"] == farm.url
+            assert files["ca"].read_bytes() == coordinator.keeper.ca_pem + other.keeper.ca_pem
+            assert content(files["password"]) == content(password_file)
+
+
+def content(path: Path) -> str:
+    return path.read_text()

@@ -128,7 +128,27 @@ def keeper(folder: Path, addresses: list[str], **wanted: object) -> Keeper:
     return Keeper(folder, wanted_, addresses=lambda: tuple(addresses))
 
 
-def test_names_that_come_later_are_in_the_next_certificate(tmp_path: Path) -> None:
+def content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def tear(path: str) -> None:
+    """As a copy that was not made in one step looks meanwhile."""
+    Path(path).write_bytes(content(path)[:40])
+
+
+async def changes(kept: Keeper) -> int:
+    """How often listeners are told to load it again, in one look."""
+    told = []
+
+    async def tell() -> None:
+        told.append(1)
+
+    await kept.look(tell)
+    return len(told)
+
+
+async def test_names_that_come_later_are_in_the_next_certificate(tmp_path: Path) -> None:
     addresses = ["192.0.2.1"]
     kept = keeper(tmp_path, addresses, names=("farm.example",))
     kept.open()
@@ -137,9 +157,9 @@ def test_names_that_come_later_are_in_the_next_certificate(tmp_path: Path) -> No
     assert "192.0.2.1" in kept.calling_names("0.0.0.0")
     assert "localhost" not in kept.calling_names("::")
     assert kept.calling_names("192.0.2.1") == ("farm.example", "192.0.2.1")
-    assert kept._refresh() == ""
+    assert await changes(kept) == 0
     addresses.append("192.0.2.2")
-    assert "192.0.2.2" in kept._refresh()
+    assert await changes(kept) == 1
     assert "192.0.2.2" in kept.names
 
 
@@ -159,15 +179,18 @@ def own_files(folder: Path, now: datetime | None = None, names: Names = NAMES) -
     return {name: str(path) for name, path in paths.items()}
 
 
-def test_a_certificate_of_ones_own_serves(tmp_path: Path) -> None:
+async def test_a_certificate_of_ones_own_serves(tmp_path: Path) -> None:
     own = own_files(tmp_path)
     kept = keeper(tmp_path, [], **own)
     kept.open()
-    assert kept.ca_pem == Path(own["ca"]).read_bytes()
+    assert kept.ca_pem == content(own["ca"])
     assert kept.names == {"farm.local", "192.168.1.5"}
-    assert kept._refresh() == ""
+    assert await changes(kept) == 0
     own_files(tmp_path, names=names_of(["other.example"]))
-    assert kept._refresh() == "its file was replaced"
+    assert await changes(kept) == 1
+    assert kept.names == {"other.example"}
+    tear(own["key"])
+    assert await changes(kept) == 0  # told in the log; what is served goes on
     assert kept.names == {"other.example"}
 
 
