@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from tornado.web import StaticFileHandler
+from tornado.web import HTTPError, StaticFileHandler
 
 from coordinator.http.base import LOOPBACK_NAMES, ApiHandler, host_name_of
 from coordinator.http.headers import PAGE_POLICY, secure
@@ -76,6 +76,11 @@ class WebFileHandler(StaticFileHandler):
 
     def set_extra_headers(self, path: str) -> None:
         self.set_header("Cache-Control", "no-cache")
+
+    async def get(self, path: str, include_body: bool = True) -> None:
+        if "\0" in path:  # Tornado would ask the disk, which raises what is no answer
+            raise HTTPError(404)
+        await super().get(path, include_body)
 
 
 def routes(parts: dict[str, Any], web_dir: Path) -> list[Any]:
