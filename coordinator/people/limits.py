@@ -8,6 +8,7 @@ wrong one. A try counts as failed from its beginning: a hundred tries at once ar
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
 
 from msgspec import Struct
@@ -48,6 +49,17 @@ def one_more(failures: Failures | None, now_s: float) -> Failures:
     return Failures(failures.count + 1, now_s)
 
 
+def network_of(address: str) -> str:
+    """What counts as one address: of IPv6 the first half, for the other is anybody's to choose."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((int(parsed), 64), strict=False))
+
+
 class Ledger:
     """Failures by one thing, the latest at the end."""
 
@@ -86,18 +98,19 @@ class LoginLimits:
 
     def wait_s(self, name: str, address: str, now_s: float) -> float:
         """How long to wait before the next try; 0: it may be made."""
-        return max(self._names.wait_s(name, now_s), self._addresses.wait_s(address, now_s))
+        network = network_of(address)
+        return max(self._names.wait_s(name, now_s), self._addresses.wait_s(network, now_s))
 
     def begin(self, name: str, address: str, now_s: float) -> bool:
         """Count a try; True if it is the one after which the name has to wait."""
-        self._addresses.count(address, now_s)
+        self._addresses.count(network_of(address), now_s)
         return self._names.count(name, now_s) == NAME_FREE
 
     def succeeded(self, name: str, address: str) -> None:
         self._names.forget(name)
-        self._addresses.take_back(address)
+        self._addresses.take_back(network_of(address))
 
     def take_back(self, name: str, address: str) -> None:
         """The try was never made."""
         self._names.take_back(name)
-        self._addresses.take_back(address)
+        self._addresses.take_back(network_of(address))

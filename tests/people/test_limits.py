@@ -15,6 +15,7 @@ from coordinator.people.limits import (
     Failures,
     Ledger,
     LoginLimits,
+    network_of,
     one_more,
     wait_s,
 )
@@ -43,6 +44,16 @@ def test_an_address_that_tries_many_names_has_to_wait() -> None:
         limits.begin(f"name{number}", HOME, 100.0)
     assert limits.wait_s("somebody", HOME, 100.0) == WAIT_FIRST_S
     assert limits.wait_s("somebody", "192.0.2.2", 100.0) == 0
+
+
+def test_an_address_of_ipv6_is_its_network() -> None:
+    limits = LoginLimits()
+    for number in range(ADDRESS_FREE):
+        limits.begin(f"name{number}", f"2001:db8::{number:x}", 100.0)
+    assert limits.wait_s("somebody", "2001:db8::ffff", 100.0) == WAIT_FIRST_S
+    assert limits.wait_s("somebody", "2001:db8:0:1::1", 100.0) == 0
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1") == HOME
+    assert network_of("no address") == "no address"
 
 
 def test_a_login_that_succeeds_forgets_the_name_and_not_the_address() -> None:
