@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from tests.bench import dispatch, failover, fleet, restart, schedule, start, transfer
+from tests.bench import agent, dispatch, failover, fleet, restart, schedule, start, transfer
 
 BENCHES = {
     "dispatch": dispatch,
@@ -18,6 +18,7 @@ BENCHES = {
     "fleet": fleet,
     "restart": restart,
     "failover": failover,
+    "agent": agent,
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from tests.bench.coordinator import REPO, BenchFailed, CoordinatorProcess
 from tests.bench.figures import fixed, result
 from tests.bench.gcode import write_gcode
 from tests.bench.hosts import HostsSpec, Login
+from tests.bench.processes import cpu_s, rss_mb
 
 CPU_BAR_PERCENT = 6.0
 RSS_BAR_MB = 150.0
@@ -113,16 +113,25 @@ async def _measured(
     pid = coordinator.process.pid
     await listener.listen(settle_s)
     print(f"the first message had {listener.first_bytes / 1024:.0f} KiB", flush=True)
-    sent_bytes, cpu_s, begin_s = listener.got_bytes, _cpu_s(pid), time.monotonic()
+    sent_bytes, used_s, begin_s = listener.got_bytes, cpu_s(pid), time.monotonic()
     await listener.listen(seconds)
     took_s = time.monotonic() - begin_s
     figures = {
-        "cpu_percent": 100 * (_cpu_s(pid) - cpu_s) / took_s,
-        "rss_mb": _rss_mb(pid),
+        "cpu_percent": 100 * (cpu_s(pid) - used_s) / took_s,
+        "rss_mb": rss_mb(pid),
         "browser_kb_s": (listener.got_bytes - sent_bytes) / took_s / 1e3,
     }
     browser.close()
+    print(
+        f"readings were {await _age_s(coordinator):.1f} s old: 0.5 when hosts keep up", flush=True
+    )
     return figures
+
+
+async def _age_s(coordinator: CoordinatorProcess) -> float:
+    printers: list[dict[str, Any]] = (await coordinator.get("/printers"))["printers"]
+    told = [one["readings"]["at"] for one in printers if one.get("readings")]
+    return time.time() - sum(told) / len(told)
 
 
 class Listener:
@@ -149,14 +158,3 @@ class Listener:
         text = message if isinstance(message, bytes) else message.encode()
         self.first_bytes = self.first_bytes or len(text)
         self.got_bytes += len(text) + FRAME_BYTES
-
-
-def _cpu_s(pid: int) -> float:
-    """Seconds of processor time that a process has had, in user and system mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _rss_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
