@@ -280,6 +280,7 @@ class Engine:
         except StoreError:
             # What was reported in this round is gone: our silence, not that of those who spoke.
             self.hear_disconnected()
+            self._beat_s = 0.0
             raise
 
     async def _wait(self) -> None:

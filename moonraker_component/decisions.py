@@ -99,7 +99,7 @@ def on_desired(
 def on_view(host: Host, view: View, now_s: float) -> tuple[Host, Effects]:
     """Klipper changed, or was asked again."""
     told = _told(host)
-    host = msgspec.structs.replace(host, view=view)
+    host = msgspec.structs.replace(_woken(host, now_s), view=view)
     host, effects = adopt(host)
     host, more = follow(host, now_s)
     effects += more
@@ -117,6 +117,12 @@ def on_tick(host: Host, now_s: float) -> tuple[Host, Effects]:
     host, effects = follow(host, now_s)
     host, more = act(host, now_s)
     return host, effects + more
+
+
+def _woken(host: Host, now_s: float) -> Host:
+    """After a standstill what waited in the sockets may come before the first tick."""
+    slept = host.ticked_s and now_s - host.ticked_s > SLEEP_S
+    return msgspec.structs.replace(host, awake_s=now_s) if slept else host
 
 
 def on_fetched(
@@ -153,7 +159,7 @@ def on_asked(
     if refused:
         return end(host, attempt, Step.REFUSED, Outcome.NOT_STARTED, refused, message)
     # "Started" moves nothing: the view that shows the print does, and may still be on its way.
-    return follow(host, now_s)
+    return follow(_woken(host, now_s), now_s)
 
 
 def on_save_failed(host: Host, attempt_id: str, message: str) -> tuple[Host, Effects]:

@@ -58,9 +58,14 @@ def _doubt(draft: Draft, now: Now) -> None:
     """
     for attempt in draft.live_attempts():
         if attempt.state is State.ASSIGNED:
-            armed = replace(attempt, state=advance(attempt.state, Event.ARM), restored=True)
+            armed = _as_armed(attempt)
             draft.put_attempt(armed)
             _let_go(draft, armed, Want.WITHDRAW, "from a restored database", now)
+
+
+def _as_armed(attempt: Attempt) -> Attempt:
+    """What is called assigned here may have been armed in a newer database than this one."""
+    return replace(attempt, state=advance(attempt.state, Event.ARM), restored=True)
 
 
 # ---- silence (rules 8 and 9) ---------------------------------------------------------------
@@ -115,7 +120,7 @@ def _heard_s(draft: Draft, attempt: Attempt) -> float:
 
 def _lose(draft: Draft, attempt: Attempt, grace_s: float, now: Now) -> None:
     if attempt.state is State.ASSIGNED:
-        attempt = replace(attempt, state=advance(attempt.state, Event.ARM), restored=True)
+        attempt = _as_armed(attempt)
     lost = replace(attempt, state=advance(attempt.state, Event.SILENT), lost_at=now.wall_s)
     draft.put_attempt(lost)
     copy = draft.copies[attempt.copy]
@@ -269,10 +274,15 @@ def _lift_fence(draft: Draft, attempt: Attempt, now: Now) -> None:
 
 
 def _let_go(draft: Draft, attempt: Attempt, want: Want, why: str, now: Now) -> None:
-    """Assigned: at once. From armed on the host is asked, and only its answer settles it."""
+    """Assigned: at once. From armed on the host is asked, and only its answer settles it.
+
+    One whose host has not been heard in this reign is asked for as well: see `_limit_s`.
+    """
     if attempt.state is State.ASSIGNED:
-        outcomes.end(draft, attempt, Outcome.NOT_STARTED, "withdrawn", why, now)
-        return
+        if attempt.printer in draft.contacts:
+            outcomes.end(draft, attempt, Outcome.NOT_STARTED, "withdrawn", why, now)
+            return
+        attempt = _as_armed(attempt)
     if attempt.take_back == Want.CANCEL or attempt.take_back == want:
         return
     asked = replace(attempt, take_back=want.value, why_back=why)

@@ -581,3 +581,18 @@ def test_an_echo_that_is_too_old_to_act_upon_still_feeds_the_fence() -> None:
     story.echo(told)
     (fed,) = [effect for effect in story.effects if isinstance(effect, Feed)]
     assert fed.until_s == sent_s + 120.0
+
+
+def test_an_answer_that_waited_through_a_standstill_does_not_end_a_print() -> None:
+    """It is heard before the first tick and before the view that shows the print."""
+    story = Story().start()
+    story.wait(1.0)
+    story.now_s += 60.0  # the component stands still, Klipper prints
+    story.step(decisions.on_asked, ATTEMPT, "", "", story.now_s)
+    told = story.told()
+    assert told is not None
+    assert told.phase is Phase.STARTING
+    story.see(printing())
+    told = story.told()
+    assert told is not None
+    assert told.phase is Phase.PRINTING

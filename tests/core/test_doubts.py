@@ -415,3 +415,20 @@ def test_after_a_restart_silence_gives_away_nothing_that_may_print(policy: Polic
     bench.tell(first, Phase.PRINTING, attempt)
     bench.round()
     assert bench.live(first).state is State.STARTED
+
+
+def test_a_job_that_is_cancelled_right_after_a_restart_waits_for_its_hosts_answer() -> None:
+    """Its row says assigned; in the database that was lost it may have been started."""
+    bench = with_job("a")
+    attempt = bench.live("a")
+    bench.farm.contacts.clear()
+    bench.farm.reign = replace(bench.farm.reign, connected_s=bench.now_s)
+    bench.ask(requests.cancel, attempt.job)
+    assert bench.live("a").state is State.ARMED
+    assert bench.order("a").want is Want.CANCEL
+    for _ in range(2):
+        bench.tell("a", Phase.PRINTING, attempt)
+        bench.round()
+    assert bench.live("a").state is State.STARTED
+    bench.end("a", Outcome.CANCELLED)
+    assert bench.farm.attempts[attempt.id].outcome is Outcome.CANCELLED
