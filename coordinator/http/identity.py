@@ -10,12 +10,15 @@ no other page can read. SameSite=Strict alone would not do: another port of the 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import socket
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
+from coordinator.http import peers
 from coordinator.http.errors import ApiError
 from coordinator.people import tokens
 from coordinator.people.logins import Logins, Opened
@@ -28,7 +31,9 @@ SECURE_COOKIE = "__Host-moonfleet_session"
 
 CSRF_HEADER = "X-Moonfleet-Csrf"
 CHALLENGE = 'Bearer realm="moonfleet"'
-FORWARDED = ("X-Forwarded-For", "X-Real-Ip", "Forwarded")
+FORWARDED = (
+    "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip",
+)  # fmt: skip
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 SET_UP_NEEDED = (
@@ -106,14 +111,18 @@ async def check_role(caller: Caller | None, needs: Role, logins: Logins) -> None
 
 
 def is_local(request: HTTPServerRequest, loopback_names: frozenset[str], host_name: str) -> bool:
-    """Whether somebody on this very computer asks, and no proxy for somebody else.
+    """Whether the farm's owner asks, on this very computer, and no proxy for somebody else.
 
-    A proxy that tells nobody for whom it asks is given away by the name that it was asked by.
+    A proxy that tells nobody for whom it asks is given away by the name that it was asked by, by
+    the HTTP/1.0 that nginx speaks unless told otherwise, or by whose program it is.
     """
     peer = request.remote_ip or ""
     is_loopback = peer == "::1" or peer.startswith("127.") or peer.startswith("::ffff:127.")
-    forwarded = any(name in request.headers for name in FORWARDED)
-    return is_loopback and host_name in loopback_names and not forwarded
+    forwarded = any(name in request.headers for name in FORWARDED) or request.version == "HTTP/1.0"
+    if not is_loopback or host_name not in loopback_names or forwarded:
+        return False
+    stream = cast(HTTP1Connection, request.connection).stream
+    return peers.is_of_owner(cast("socket.socket | None", stream.socket))
 
 
 def put_session(handler: RequestHandler, opened: Opened, lasts_s: float) -> None:

@@ -62,12 +62,16 @@ class SetupHandler(ApiHandler):
 
     @operation(status=201, answer=MeAnswer, body=Login, needs=Role.NOBODY)
     async def post(self) -> None:
-        """Make the first user, an admin, and log in. Only from the coordinator's own computer.
+        """Make the first user, an admin, and log in. Only from the coordinator's own computer, by
+        a program of its own user or of root.
 
         Once there is a user, 409.
         """
         if not is_local(self.request, LOOPBACK_NAMES, host_name_of(self.request.host)):
-            raise ApiError(403, "set-up is done on the coordinator's own computer, by 127.0.0.1")
+            raise ApiError(
+                403, "set-up is done on the coordinator's own computer, by 127.0.0.1, as the user"
+                " that it runs as"
+            )  # fmt: skip
         order = self.body(Login)
         opened = await self.services.people.logins.set_up(order.name, order.password, self.who)
         answer_opened(self, opened, 201)
