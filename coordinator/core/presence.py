@@ -136,14 +136,16 @@ def doubt(presence: Presence, above: int, told_by: frozenset[str], now_s: float)
 def why_stand_down(presence: Presence, now_s: float) -> str:
     """Why this coordinator must end; empty if it may stay.
 
-    Of two that hold the same term the one whom hosts have outrun has the older database.
+    Of two that hold the same term the one whom hosts have outrun has the older database. If both
+    have been, the one with the lesser id goes first: both at once would leave nobody.
     """
     rival = presence.rival(now_s)
     if rival is None:
         return ""
     if rival.term > presence.term:
         return f"a coordinator of term {rival.term} reigns"
-    if presence.above:
+    patience_s = presence.lease_s * (2 if presence.id > rival.id else 1)
+    if presence.above and rival.heard_s - presence.doubted_s >= patience_s:
         return f"another coordinator of term {rival.term} reigns, and its database is newer"
     return ""
 
@@ -159,6 +161,7 @@ def rises_above(presence: Presence, now_s: float) -> int:
     rival = presence.rival(now_s)
     if rival is not None:
         stood_s = now_s - rival.since_s
-        return presence.term if stood_s >= presence.lease_s and presence.id > rival.id else 0
+        wins = not presence.above and presence.id > rival.id
+        return presence.term if wins and stood_s >= presence.lease_s else 0
     waited = presence.above and now_s - presence.doubted_s >= presence.lease_s
     return max(presence.above, presence.term) if waited else 0

@@ -65,8 +65,26 @@ def test_of_two_with_one_term_the_one_that_was_outrun_stands_down() -> None:
     assert presence.why_stand_down(known, 101.0) == ""
     assert known.connected_s is None, "nothing is placed while two reign"
     outrun = presence.doubt(known, 5, TOLD, 102.0)
-    assert "database is newer" in presence.why_stand_down(outrun, 102.0)
-    assert presence.rises_above(outrun, 102.0) == 0
+    for now_s in (110.0, 120.0, 130.0):
+        assert presence.rises_above(outrun, now_s) == 0
+        assert presence.why_stand_down(outrun, now_s) == ""
+        outrun = presence.hear(outrun, other("a"), now_s)
+    assert presence.rises_above(outrun, 130.0) == 0
+    outrun = presence.hear(outrun, other("a"), 102.0 + 2 * LEASE_S)
+    assert "database is newer" in presence.why_stand_down(outrun, 102.0 + 2 * LEASE_S)
+
+
+def test_of_two_that_were_both_outrun_one_stays() -> None:
+    first = presence.doubt(presence.hear(reigning("a"), other("b"), 101.0), 5, TOLD, 102.0)
+    second = presence.doubt(presence.hear(reigning("b"), other("a"), 101.0), 5, TOLD, 102.0)
+    for now_s in (107.0, 112.0, 117.0):
+        first = presence.hear(first, other("b"), now_s)
+        second = presence.hear(second, other("a"), now_s)
+    assert presence.why_stand_down(first, 117.0)
+    for now_s in (122.0, 127.0, 132.0, 133.0):
+        second = presence.hear(second, second.beacon(), now_s)
+        assert presence.why_stand_down(second, now_s) == ""
+    assert presence.rises_above(second, 133.0) == 5
 
 
 def test_of_two_with_one_term_and_nothing_between_them_the_greater_id_rises() -> None:

@@ -174,7 +174,7 @@ def _draw_faults(seed: int, farm: Kind, hosts: int) -> tuple[Fault, ...]:
                 kind=rng.choice(kinds),
                 host=f"p{rng.randrange(hosts)}",
                 length_s=rng.choice(LENGTHS_S),
-                pick=round(rng.random(), 3),
+                pick=min(round(rng.random(), 3), 0.999),
             )
         )
         at_s += rng.expovariate(1.0 / every_s)
