@@ -312,13 +312,6 @@ MORE = (
             ),
         ),
     ),
-    Mutant(
-        "old-assignment-taken-back",
-        0,
-        "With a restored database an assigned attempt is taken back at once, though it may print.",
-        "taken_back_never_starts",
-        (Turn(rounds._doubt, "if attempt.state is State.ASSIGNED:", "if False:"),),
-    ),
 )
 
 MUTANTS = {mutant.name: mutant for mutant in TRACES + MORE}

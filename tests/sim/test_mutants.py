@@ -52,7 +52,6 @@ HINTS: dict[str, tuple[str, int]] = {
     "start-before-row": ("mixed", 1),
     "fence-lifted-beside-another": ("fence", 11),
     "said-before-committed": ("mixed", 16),
-    "old-assignment-taken-back": ("backups", 66),
 }
 """Where each was last seen to be caught: kind of farm and seed."""
 
@@ -69,8 +68,8 @@ def test_a_mutant_is_caught_by_its_promise(name: str) -> None:
     for seed in (hint, *range(TRIES_MAX)):
         with mutant.applied():
             broken = broken_in(seed, kind)
-        if mutant.caught_by in broken:
-            assert not broken_in(seed, kind), f"seed {seed} of {kind!r} breaks without the mutant"
+        # A history that breaks without the mutant as well proves nothing of it.
+        if mutant.caught_by in broken and mutant.caught_by not in broken_in(seed, kind):
             return
     pytest.fail(f"{TRIES_MAX} histories of kind {kind!r} do not break {mutant.caught_by}")
 
