@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -120,6 +121,26 @@ async def test_a_code_for_a_printer_is_for_it_alone_and_renews_it(house: House) 
 async def test_a_code_for_a_printer_that_is_not_there_yet_makes_it(house: House) -> None:
     await join(house, secret_of(await new_code(house, "left")), "left")
     assert "left" in house.engine.farm.printers
+
+
+async def test_of_two_that_come_at_once_one_gets_in(house: House) -> None:
+    secret = secret_of(await new_code(house))
+    orders: list[Json] = [{"secret": secret, "printers": [name]} for name in ("left", "right")]
+    answers = await asyncio.gather(
+        *(house.ask("POST", "/pair", order, Authorization="") for order in orders)
+    )
+    assert sorted(answer.code for answer in answers) == [200, 403]
+    assert len(house.engine.farm.printers) == 1
+
+
+async def test_the_store_spends_a_code_once_and_in_time(house: House, clock: Clock) -> None:
+    made = (await new_code(house))["pairing"]
+    rows = house.store.pairings
+    assert not await rows.use(made["id"], clock.s + codes.LIFETIME_S)
+    assert await rows.use(made["id"], clock.s)
+    assert not await rows.use(made["id"], clock.s)
+    await rows.give_back(made["id"])
+    assert await rows.use(made["id"], clock.s)
 
 
 @pytest.mark.parametrize(
