@@ -6,7 +6,6 @@ Owns the translation of options into an order, and what waiting means.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def submit(client: Client, args: argparse.Namespace, output: Output) -> None:
             if len(args.files) == 1:
                 raise
             failures.append(error)
-            print(f"{path}: {error}", file=sys.stderr)
+            output.progress(f"{path}: {error}")
             continue
         output.text(f"{jobs[-1]['id']}  {jobs[-1]['title']}: {copies(jobs[-1])}")
     if args.wait:

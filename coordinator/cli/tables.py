@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from coordinator.cli.client import Json
+from coordinator.cli.output import harmless
 
 SHORT_ID = 8
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; the last one is left ragged."""
-    cells = [list(heads), *(list(row) for row in rows)]
+    """Columns as wide as their widest cell; the last one is left ragged. No cell ends its row."""
+    cells = [list(heads), *([harmless(cell, keep="") for cell in row] for row in rows)]
     widths = [max(len(row[n]) for row in cells) for n in range(len(heads))]
     lines = []
     for row in cells:

@@ -16,7 +16,7 @@ from typing import Any
 
 from coordinator.cli import tables
 from coordinator.cli.client import Client, Json, NotDone
-from coordinator.cli.output import Output
+from coordinator.cli.output import Output, harmless
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 8.0
@@ -134,7 +134,7 @@ def _draw(feed: Feed, job_id: str) -> None:
             tables.jobs_table(shown),
         ]
     )
-    lines = [line[: size.columns] for line in text.splitlines()[: size.lines - 1]]
+    lines = [line[: size.columns] for line in harmless(text).splitlines()[: size.lines - 1]]
     sys.stdout.write(HOME_AND_CLEAR + "\n".join(lines) + "\n")
     sys.stdout.flush()
 
@@ -163,7 +163,8 @@ class Lines:
     def _say(self, who: str, standing: str) -> None:
         if self._told.get(who) != standing:
             self._told[who] = standing
-            print(f"{time.strftime('%H:%M:%S')}  {who}: {standing}", flush=True)
+            line = harmless(f"{who}: {standing}", keep="")
+            print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
 
 
 def _job_standing(job: Json) -> str:
