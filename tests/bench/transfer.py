@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import shutil
+import sqlite3
 import statistics
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
+from coordinator.core.links import LinkKey, url_of
+from coordinator.link_key import SETTING
+from demo.waiting import until
 from moonraker_component.files import HostFiles
 from moonraker_component.wire import FileRef
+from tests.bench.agents import Agents
 from tests.bench.coordinator import BenchFailed, CoordinatorProcess
 from tests.bench.figures import fixed, measured, result, spread
 from tests.bench.gcode import write_gcode
@@ -26,6 +33,9 @@ from tests.component.stub_moonraker import StubServer
 BAR_RATIO = 0.8
 CURL_MAX_S = 120
 QUOTA_MB = 4096
+START_MAX_S = 300.0
+LINK_S = 2000.0
+"""Longer than any run, and not longer than the farm's own links live."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
