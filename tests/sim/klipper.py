@@ -71,6 +71,7 @@ class SimKlipper:
         self.macro_until_s = 0.0
         self.own_until_s = 0.0
         self.dirty = False
+        self.asleep = False
 
     # ---- what is asked of it ----------------------------------------------------------------
 
@@ -207,10 +208,12 @@ class SimKlipper:
                 self.records[record.attempt] = ended
 
     def sleep(self) -> None:
+        self.asleep = True
         self._end_run()
 
     def wake(self) -> None:
         """After a sleep the fence has looked at the clock before anything moves."""
+        self.asleep = False
         if self.printed is not None and self.state == "printing":
             self._end_run()
             self.printed.runs.append((self.now(), inf))
@@ -247,7 +250,7 @@ class SimKlipper:
 
     def _set_state(self, state: str) -> None:
         if self.printed is not None and self.state != state:
-            if state == "printing":
+            if state == "printing" and not self.asleep:
                 self.printed.runs.append((self.now(), inf))
             else:
                 self._end_run()
