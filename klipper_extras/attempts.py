@@ -7,6 +7,8 @@ import logging
 from . import records, rules
 
 STATUS_RECORDS = 16
+# Reactor seconds until an end that the disk refused is written again.
+SAVE_AGAIN_S = 15.
 
 
 class Attempts:
@@ -99,6 +101,24 @@ class Attempts:
     def _note_unsaved(self, ended, error):
         logging.warning("moonfleet: end of %s not on disk: %s", ended.attempt, error)
         self.records[ended.attempt] = self.unsaved[ended.attempt] = ended
+        self._save_again_later(ended)
+
+    # Not left to the next start: a power cut before it would make a finished print, of which the
+    # disk knows only the start, an interrupted one, and it would be printed once more.
+    def _save_again_later(self, ended):
+        waketime = self.reactor.monotonic() + SAVE_AGAIN_S
+        self.reactor.register_callback(lambda e: self._save_again(ended), waketime)
+
+    def _save_again(self, ended):
+        if self.unsaved.get(ended.attempt) is not ended:
+            return      # a start has saved it, or it is one of too many
+        try:
+            self.disk.run(records.write_record, self.state_dir, ended)
+        except self.error:
+            self._save_again_later(ended)
+            return
+        if self.unsaved.pop(ended.attempt, None) is not None:
+            logging.info("moonfleet: end of %s is on disk now", ended.attempt)
 
     def get_status(self):
         """Return the newest records as fresh dicts, newest last."""

@@ -493,8 +493,13 @@ async def test_on_a_full_disk_the_latch_still_drops_and_the_end_is_written_later
     await until_state(printer, "printing")
     assert not (on_disk(printer) / "bed_clear").exists()
     await printer.gcode("CANCEL_PRINT")
+    assert record_on_disk(printer, attempt)["state"] == "started"
     resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
     assert await klipper_is_ready(printer)
-    await started(printer)
+
+    async def saved() -> bool:
+        return bool(record_on_disk(printer, attempt)["state"] == "ended")
+
+    # By itself, before anything else starts: a power cut now must not find a print in mid-air.
+    await eventually("the end is on disk", saved)
     assert record_on_disk(printer, attempt)["outcome"] == "cancelled"
-    await printer.gcode("CANCEL_PRINT")
