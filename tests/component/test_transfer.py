@@ -163,6 +163,26 @@ def test_only_http_is_fetched(cache: Cache, url: str) -> None:
     assert error.value.cause == "bad_url"
 
 
+def test_a_new_link_is_held_to_the_same(web: FileServer, cache: Cache) -> None:
+    download = Download(cache, offer(web, MB))
+    download.relink("http://192.0.2.1:8008/a.gcode?until=1&signature=x")
+    with pytest.raises(TransferError) as failed:
+        download.run()
+    assert failed.value.cause == "bad_url"
+
+
+def test_a_proxy_of_the_environment_is_not_told_the_link(
+    web: FileServer, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    file = offer(web, MB)
+    Download(cache, file).run()
+    assert cache.has(file.sha256)
+
+
 def test_stop_ends_a_download(web: FileServer, cache: Cache) -> None:
     file = offer(web, MB)
     web.behaviour.statuses = [503] * 1000
