@@ -84,13 +84,22 @@ def checked_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+class _Straight(urllib.request.HTTPRedirectHandler):
+    """Whoever answers unverified must not send us on, to another program of this computer say."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def ask(url: str, context: ssl.SSLContext, body: Optional[bytes] = None) -> Response:
     """One request; raises Failed, and ssl.SSLCertVerificationError as it is."""
     request = urllib.request.Request(url, body)
     if body is not None:
         request.add_header("Content-Type", "application/json")
     # A proxy set for downloads must not be asked about the farm.
-    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    handlers = (
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _Straight(),
+    )  # fmt: skip
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT_S) as answer:
             return Response(answer.read(ANSWER_BYTES_MAX), answer.headers.get("Date", ""))

@@ -235,6 +235,33 @@ class Ca(tornado.web.RequestHandler):
         self.finish(self._pem)
 
 
+class Elsewhere(tornado.web.RequestHandler):
+    """Sends whoever asks to another place, and notes who went there."""
+
+    def initialize(self, went: list[str]) -> None:
+        self._went = went
+
+    def get(self) -> None:
+        if self.request.path == "/there":
+            self._went.append("there")
+        self.redirect("/there")
+
+
+async def test_whoever_answers_cannot_send_the_host_elsewhere(host: Host) -> None:
+    went: list[str] = []
+    web = tornado.httpserver.HTTPServer(
+        tornado.web.Application([("/.*", Elsewhere, {"went": went})])
+    )
+    sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
+    web.add_sockets(sockets)
+    url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    code = codes.code_of(codes.new_secret(), b"a CA")
+    status, said = await install(host, "--coordinator", url, "--code", code)
+    web.stop()
+    await web.close_all_connections()
+    assert (status, "HTTP 302" in said, went) == (1, True, [])
+
+
 @pytest.mark.parametrize("age_days", [-3, 500])
 async def test_a_wrong_clock_is_told_with_both_times(
     host: Host, tmp_path: Path, age_days: int
