@@ -76,7 +76,7 @@ class KeyHandler(ApiHandler):
 
     @operation(answer=Answer, needs=Role.VIEWER)
     async def delete(self, key_id: str) -> None:
-        """Revoke a key: one's own, for an admin anybody's."""
+        """Revoke a key: one's own, for an admin anybody's. A key revokes none that may more."""
         identity = caller_for(self).identity
         await self.services.people.accounts.revoke_key(identity, key_id, self.who)
         self.answer(Answer())

@@ -131,11 +131,16 @@ class Accounts:
         return made.text, key
 
     async def revoke_key(self, identity: Identity, key_id: str, who: Who) -> None:
-        """One's own, or for an admin anybody's. Raises NotFound, also for somebody else's."""
+        """One's own, or for an admin anybody's; by a key none that may more than that key.
+
+        Raises NotFound, also for somebody else's, and RequestError.
+        """
         found = await self._store.key(key_id)
         if found is None or not (identity.role is Role.ADMIN or found[0].user == identity.user):
             raise NotFound(f"key {key_id!r}: there is none of this id")
-        key = found[0]
+        key, user = found
+        if identity.key and min(key.role, user.role) > identity.role:
+            raise RequestError("id", key_id, f"a key that is not above {identity.role.word}")
         line = self._line("key_revoked", who, f"{key.name} ({key.id}) of {key.user}")
         await self._store.remove_key(key_id, line)
         self._on_ended()

@@ -158,6 +158,13 @@ async def test_everybody_sees_and_ends_their_own_keys(house: House) -> None:
     assert (await kinds(house))[0] == "key_revoked"
 
 
+async def test_a_key_ends_none_that_may_more(house: House) -> None:
+    weak = (await house.post("/keys", {"name": "w", "role": "viewer"}, 201))["secret"]
+    assert (await by(house, weak, "DELETE", f"/keys/{house.key.split('_')[1]}")).code == 400
+    told(await house.ask("GET", "/me"), 200)
+    assert (await by(house, weak, "DELETE", f"/keys/{weak.split('_')[1]}")).code == 200
+
+
 async def test_a_user_has_so_many_keys(house: House) -> None:
     who, identity = Who("test"), await house.people.logins.by_key(house.key)
     assert identity is not None
