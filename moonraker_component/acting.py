@@ -43,7 +43,9 @@ def act(host: Host, now_s: float) -> tuple[Host, Effects]:
         return host, effects
     attempt = host.attempt(order.attempt)
     if attempt is None:
-        if order.want is not Want.PREPARE:
+        if order.want is not Want.PREPARE or not host.met_klipper:
+            # Not before the records beside Klipper were seen: with this host's database lost and
+            # the coordinator's restored, only they know that this attempt was printed long ago.
             return host, effects
         host, more = _prepare(host, order)
     elif attempt.phase is Phase.ENDED:

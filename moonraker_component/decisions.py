@@ -32,8 +32,8 @@ from .attempt import (
 )
 from .following import HISTORY_OUTCOMES, adopt, follow
 from .gate import View
-from .host import Host, end, move, note_echo, put, tell_again
-from .wire import Command, Desired, Outcome, Phase
+from .host import Host, end, local_print, move, note_echo, put, tell_again
+from .wire import Command, Desired, Link, Outcome, Phase
 
 USED = "used"
 """The section's code for an attempt id that was started once: the one refusal that does not prove
@@ -99,7 +99,8 @@ def on_desired(
 def on_view(host: Host, view: View, now_s: float) -> tuple[Host, Effects]:
     """Klipper changed, or was asked again."""
     told = _told(host)
-    host = msgspec.structs.replace(_woken(host, now_s), view=view)
+    met = host.met_klipper or view.link is Link.READY
+    host = msgspec.structs.replace(_woken(host, now_s), view=view, met_klipper=met)
     host, effects = adopt(host)
     host, more = follow(host, now_s)
     effects += more
@@ -209,8 +210,9 @@ def refuse_command(host: Host, command: Command, now_s: float) -> str:
     if now_s >= sent_s + host.lease_s:
         return f"report {command.sequence} was sent {now_s - sent_s:.1f} s ago"
     running = host.running
-    if command.attempt and running is not None and running.id != command.attempt:
-        return f"it is about attempt {command.attempt}, and {running.id} runs"
+    prints = running.id if running is not None else local_print(host)
+    if command.attempt and prints and prints != command.attempt:
+        return f"it is about attempt {command.attempt}, and {prints} runs"
     return ""
 
 

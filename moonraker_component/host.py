@@ -41,7 +41,8 @@ class Host(msgspec.Struct, frozen=True):
     """Everything a host decides from. `started_s`: when this session began.
 
     `ticked_s`: the last tick. `awake_s`: since when the host has been awake without a gap: what it
-    last saw of Klipper before a sleep is old news after it.
+    last saw of Klipper before a sleep is old news after it. `met_klipper`: whether this session has
+    seen its Klipper ready; before that nobody here knows what the records beside it tell.
     """
 
     session: str
@@ -59,6 +60,7 @@ class Host(msgspec.Struct, frozen=True):
     view: View = View()
     ticked_s: float = 0.0
     awake_s: float = 0.0
+    met_klipper: bool = False
 
     def attempt(self, attempt_id: str) -> Optional[Attempt]:
         for attempt in self.attempts:

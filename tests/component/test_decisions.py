@@ -453,6 +453,17 @@ def test_a_lost_database_tells_ended_records_too() -> None:
     assert (told.phase, told.outcome) == (Phase.ENDED, Outcome.COMPLETE)
 
 
+def test_a_lost_database_prepares_nothing_before_klippers_records_were_seen() -> None:
+    story = Story(view=replace(IDLE, link=Link.DISCONNECTED))
+    story.want(Want.PREPARE)
+    assert story.told() is None
+    story.see(replace(IDLE, records=(record("ended", "complete"),)))
+    told = story.told()
+    assert told is not None
+    assert (told.phase, told.outcome) == (Phase.ENDED, Outcome.COMPLETE)
+    assert story.count(Fetch) == 0
+
+
 def test_an_ended_attempt_is_told_until_it_is_echoed() -> None:
     story = Story().print()
     story.see(printing("complete"))
@@ -553,6 +564,14 @@ def test_a_command_for_another_session_or_print_is_dropped() -> None:
     assert OTHER in decisions.refuse_command(story.host, late, story.now_s)
     meant = command(story, attempt=ATTEMPT)
     assert decisions.refuse_command(story.host, meant, story.now_s) == ""
+
+
+def test_a_command_for_an_attempt_that_is_over_does_not_hit_a_print_of_a_person() -> None:
+    story = Story()
+    meant = command(story, attempt=ATTEMPT)
+    assert decisions.refuse_command(story.host, meant, story.now_s) == ""
+    story.see(replace(IDLE, print_state="printing", path="own.gcode", active=True))
+    assert "own.gcode" in decisions.refuse_command(story.host, meant, story.now_s)
 
 
 # ---- names -----------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ TRACES = (
         "stops_hit_what_was_meant",
         (
             Turn(decisions.refuse_command, "now_s >= sent_s + host.lease_s", "False"),
-            Turn(decisions.refuse_command, "command.attempt and running is not None", "False"),
+            Turn(decisions.refuse_command, "command.attempt and prints", "False"),
         ),
     ),
     Mutant(
