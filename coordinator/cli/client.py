@@ -11,8 +11,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import requests
+
+from coordinator.config import is_loopback
 
 Json: TypeAlias = dict[str, Any]
 
@@ -88,6 +91,11 @@ class Client:
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
             raise Usage(f"--url {url!r}: must begin with http:// or https://")
+        if url.startswith("http://") and not is_loopback(_host_of(url)):
+            raise Usage(
+                f"--url {url!r}: https:// is needed beyond this computer (port 8443, unless set"
+                " otherwise): keys and passwords would travel in plain"
+            )
         self._session = requests.Session()
         # A proxy of the environment is for the world outside, not for this machine.
         self._session.trust_env = False
@@ -198,6 +206,13 @@ class Client:
         if response.status_code == 401:
             text += f"\nmoonfleet: `moonfleet login --url {self.url}` makes a key for this computer"
         raise kind(text, answer)
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError as error:
+        raise Usage(f"--url {url!r}: {error}") from error
 
 
 def _only(what: str, given: str, found: list[str]) -> str:
