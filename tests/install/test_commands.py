@@ -90,6 +90,7 @@ def test_coordinator_writes_a_unit_that_systemd_accepts(empty_host: Host) -> Non
     text = unit.read_text()
     python = host.repo / ".venvs/moonfleet/bin/python"
     assert f"ExecStart={python} -m coordinator serve --data-dir /srv/farm\n" in text
+    assert "UMask=0077\n" in text
     assert "User=root" not in text
     assert "@" not in text
     assert (host.root / "srv/farm").stat().st_mode & 0o777 == 0o700
