@@ -120,6 +120,8 @@ class Accounts:
         expires_at = rules.checked_expiry(lifetime_s, now_s)
         by_key = await self._store.key(identity.key) if identity.key else None
         if by_key is not None:
+            if identity.role < by_key[1].role:  # lost, it would live on in keys that it has made
+                raise Conflict("a key of a lower role than its user's makes no keys; log in for it")
             expires_at = rules.sooner(expires_at, by_key[0].expires_at)
         made = tokens.new_key()
         key = ApiKey(

@@ -165,6 +165,13 @@ async def test_a_key_ends_none_that_may_more(house: House) -> None:
     assert (await by(house, weak, "DELETE", f"/keys/{weak.split('_')[1]}")).code == 200
 
 
+async def test_a_key_that_may_less_makes_none(house: House) -> None:
+    weak = (await house.post("/keys", {"name": "w", "role": "viewer"}, 201))["secret"]
+    answer = await house.ask("POST", "/keys", {"name": "x"}, Authorization=f"Bearer {weak}")
+    told(answer, 409)
+    assert len((await house.get("/keys"))["keys"]) == 2
+
+
 async def test_a_user_has_so_many_keys(house: House) -> None:
     who, identity = Who("test"), await house.people.logins.by_key(house.key)
     assert identity is not None
