@@ -7,6 +7,7 @@ stands, so nothing may rest on it (rule 1 of docs/design.md, section 4).
 
 from __future__ import annotations
 
+from coordinator.core.clipping import clipped
 from coordinator.engine import Engine
 from moonraker_component import wire
 from moonraker_component.wire import Beacon, Event, Report, Telemetry, Topics
@@ -18,9 +19,10 @@ def hand_over(engine: Engine, topics: Topics, topic: str, payload: bytes) -> Non
         engine.hear_beacon(wire.decode(Beacon, payload))
         return
     printer_id, leaf = topics.split(topic)
+    size_bytes = len(payload)
     if leaf == "report":
-        engine.hear_report(printer_id, wire.decode(Report, payload))
+        engine.hear_report(printer_id, clipped(wire.decode(Report, payload), size_bytes))
     elif leaf == "telemetry":
-        engine.hear_telemetry(printer_id, wire.decode(Telemetry, payload))
+        engine.hear_telemetry(printer_id, clipped(wire.decode(Telemetry, payload), size_bytes))
     elif leaf == "event":
-        engine.hear_event(printer_id, wire.decode(Event, payload))
+        engine.hear_event(printer_id, clipped(wire.decode(Event, payload), size_bytes))

@@ -273,11 +273,16 @@ def known_view(services: Services, job: Job) -> JobView:
 
 
 async def view_of(services: Services, job: Job) -> JobView:
-    """The view of any job."""
+    """The view of any job.
+
+    One that has left the memory is read once more: it may have finished since `job` was read, and
+    its counts are those of its end.
+    """
     if job.id in services.engine.farm.jobs:
         return known_view(services, job)
-    counts = await services.store.reads.copy_counts([job.id])
-    return job_view(job, stored_counts(counts.get(job.id, {})))
+    reads = services.store.reads
+    stored, counts = await reads.job(job.id), await reads.copy_counts([job.id])
+    return job_view(stored or job, stored_counts(counts.get(job.id, {})))
 
 
 async def known_job(services: Services, job_id: str) -> Job:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from coordinator.core.jobs import JobState
+from coordinator.http.jobs import view_of
 from moonraker_component.wire import Filament, Outcome, Reason
 
 from .house import PROFILE, House, eventually, told
@@ -220,3 +222,16 @@ async def test_a_printer_that_is_not_ready_says_so(house: House) -> None:
     await eventually(lambda: house.engine.farm.printers["one"].report.refusals)  # type: ignore[union-attr]
     printer = (await house.get("/printers/one"))["printer"]
     assert (printer["state"], printer["reasons"][0]["code"]) == ("not_ready", "bed")
+
+
+async def test_a_job_that_finishes_while_it_is_asked_for_is_shown_as_of_one_moment(
+    house: House,
+) -> None:
+    host = await house.add_host("one")
+    job_id = (await house.submit())["id"]
+    await house.until_copies(job_id, printing=1)
+    read_before = house.engine.farm.jobs[job_id]
+    host.finish()
+    await eventually(lambda: job_id not in house.engine.farm.jobs)
+    view = await view_of(house.services, read_before)
+    assert (view.state, view.counts.done) == (JobState.COMPLETED, 1)

@@ -87,7 +87,10 @@ async def _prints_one_copy(coordinator: Coordinator, host: JsonHost) -> None:
     wish = requests.Submission(file=JobFile(SHA, "part.gcode", "Part", 10))
     ids = iter(("job-1", "copy-1"))
     job = await engine.ask(lambda d, now: requests.submit(d, wish, WHO, now, ids))
-    await until(lambda: engine.farm.jobs[job.id].state is JobState.COMPLETED, "job completed")
+    await until(lambda: job.id not in engine.farm.jobs, "the job has left the memory")
+    stored = await coordinator.store.reads.job(job.id)
+    assert stored is not None
+    assert stored.state is JobState.COMPLETED
     assert host.phases == ["preparing", "prepared", "printing", "ended"]
     wants = list(dict.fromkeys(order["want"] for order in host.orders))
     assert wants == ["prepare", "start", "run"]
