@@ -116,7 +116,7 @@ async def test_what_was_printed_after_the_backup_counts_once_and_what_prints_goe
             assert (a.harmed, b.harmed, c.harmed) == ([], [], [])
             assert c.printing == unnamed, "a print of a job that nobody remembers goes on"
             a.hurry = b.hurry = True
-            await until(lambda: job.id not in farm.engine.farm.jobs, "the job is done and forgotten")
+            await until(lambda: job.id not in farm.engine.farm.jobs, "the job is done")
     starts = Counter([*a.starts, *b.starts, *c.starts])
     assert set(starts.values()) == {1}, "no id was started twice"
     assert (a.harmed, b.harmed, c.harmed) == ([], [], [])
