@@ -23,6 +23,9 @@ from demo.profile import Profile
 
 EJECT_MACRO = "EJECT_PART"
 
+IDLE_TIMEOUT_S = 600
+"""Klipper's own default, here in real time: then heaters and motors go off, also in a pause."""
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -203,6 +206,10 @@ path: {paths.gcodes}
 [display_status]
 [exclude_object]
 [respond]
+
+# What a person or the network takes to end a pause is not hurried, so neither is this.
+[idle_timeout]
+timeout: {IDLE_TIMEOUT_S * profile.speed:g}
 
 [gcode_macro CANCEL_PRINT]
 rename_existing: BASE_CANCEL_PRINT
