@@ -35,6 +35,7 @@ from coordinator import broker_acl, broker_config
 from coordinator.broker_config import BrokerPaths, Credentials, TlsListener
 from coordinator.dynsec import Dynsec
 from coordinator.dynsec_link import BrokerUnreachable, LoginRefused
+from coordinator.private_file import write_private
 from coordinator.stale import end_stale
 from moonraker_component import wire
 
@@ -177,7 +178,7 @@ class Broker:
             for username, password in self._passwords.items()
         }
         accounts = broker_config.accounts_file(_read_json(paths.accounts), self._prefix, owners)
-        _write_private(paths.accounts, json.dumps(accounts, indent=1))
+        write_private(paths.accounts, json.dumps(accounts, indent=1).encode())
         text = broker_config.config_text(
             paths,
             port=self._port,
@@ -186,7 +187,7 @@ class Broker:
             is_root=os.geteuid() == 0,
             door=self._door,
         )
-        _write_private(paths.config, text)
+        write_private(paths.config, text.encode())
 
     async def _start_once(self, program: str) -> None:
         command = [program, "-c", str(self._paths.config)]
@@ -312,7 +313,7 @@ def _load_secrets(path: Path) -> dict[str, str]:
     wanted = (broker_acl.ADMIN_USERNAME, broker_acl.COORDINATOR_USERNAME)
     passwords = {name: str(known.get(name) or secrets.token_urlsafe(24)) for name in wanted}
     if passwords != known:
-        _write_private(path, json.dumps(passwords))
+        write_private(path, json.dumps(passwords).encode())
     return passwords
 
 
@@ -327,13 +328,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BrokerFailed(f"{path} is damaged: not a JSON object; restore or remove it")
     return value
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only we may read, whole or not at all."""
-    draft = path.with_name(path.name + ".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)

@@ -31,8 +31,9 @@ T_co = TypeVar("T_co", covariant=True)
 class Write(Protocol):
     """Run an act in one transaction of the writer."""
 
-    def __call__(self, doing: str, act: Callable[[AsyncConnection], Awaitable[T]]) -> Awaitable[T]:
-        raise NotImplementedError
+    def __call__(
+        self, doing: str, act: Callable[[AsyncConnection], Awaitable[T]]
+    ) -> Awaitable[T]: ...
 
 
 class PeopleRows:

@@ -6,7 +6,6 @@ file, so that the two change in one rename). What they contain is certificates.p
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from coordinator.private_file import write_private
 from coordinator.trust import certificates
 from coordinator.trust.certificates import Key, Names
 
@@ -117,16 +117,6 @@ def read_key(path: Path) -> Key:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TrustError(f"{path}: holds another kind of key than this farm makes; restore it")
     return key
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only we may read, whole or not at all."""
-    draft = path.with_name(path.name + ".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
 
 
 def _key_pem(key: Key) -> bytes:

@@ -11,8 +11,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from coordinator.private_file import write_private
 from coordinator.trust import certificates, own_certificate
-from coordinator.trust.authority import Authority, TrustError, new_key, write_private
+from coordinator.trust.authority import Authority, TrustError, new_key
 from coordinator.trust.certificates import BadName, Names, names_of, why_renew
 from coordinator.trust.keeper import Keeper, Wanted
 
